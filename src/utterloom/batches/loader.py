@@ -1,0 +1,260 @@
+"""Reads micro-batches of a plan from a packed corpus: by byte range, decoded in workers, delivered in order.
+
+A micro-batch is a pure function of (corpus, epoch, utterance numbers), so a worker that dies is replaced and its
+micro-batches are made again; nothing is lost or doubled. Memory is bounded by the prefetch, not by the corpus.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from utterloom.audio.decode import decode_flac_into
+from utterloom.core.errors import AudioError, CorpusError, DamagedError
+from utterloom.core.log import log
+from utterloom.runners.local import enter_worker
+from utterloom.shards import layout
+from utterloom.shards.reader import VERIFY_HINT, Corpus
+
+PREFETCH_PER_WORKER = 3
+MAX_REBUILDS = 5
+
+
+@dataclass
+class Item:
+    """One utterance as it lies in the corpus: `flac` bytes already match their checksum."""
+
+    id: str
+    text: str | None
+    num_samples: int
+    flac: bytes
+
+    def decode_into(self, row_samples: np.ndarray) -> None:
+        """Decode into the first `num_samples` of a float32 row."""
+        decoded = decode_flac_into(self.flac, row_samples[:self.num_samples])
+        if decoded != self.num_samples:
+            raise AudioError(f"{decoded} samples instead of {self.num_samples}")
+
+    def samples(self) -> np.ndarray:
+        """float32 [num_samples]."""
+        row = np.empty(self.num_samples, dtype=np.float32)
+        self.decode_into(row)
+        return row
+
+
+@dataclass
+class MicroBatch:
+    """`arrays` as the collate function made them, `ids` in their order, and what could not be read: (id, why)."""
+
+    ids: list[str]
+    arrays: dict[str, Any]
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+
+
+# Turns items into arrays: `collate(items, epoch)`. Runs in workers, so it is picklable and draws only from (seed, epoch, id).
+Collate = Callable[[list[Item], int], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SplitIndex:
+    """All utterances of a split by number: `num_samples`, `shard` (number) and `row` inside it, each [n]."""
+
+    corpus: Corpus
+    shard_names: list[str]
+    num_samples: np.ndarray
+    shard: np.ndarray
+    row: np.ndarray
+    quarantined: list[tuple[str, str]]
+
+    @classmethod
+    def open(cls, corpus: Corpus, split: str, on_damage: str = "quarantine") -> SplitIndex:
+        """Reads one column a shard. A shard whose files are missing or cut is quarantined, named, and left out, or with
+        on_damage="error" is a DamagedError. Raises CorpusError when nothing readable is left."""
+        names, lengths, quarantined = [], [], []
+        for info in corpus.shards_of(split):
+            try:
+                samples = corpus.column(info.name, "num_samples")
+                tar = layout.audio_path(info.name)
+                if not corpus.store.exists(tar):
+                    raise DamagedError(f"shard {info.name}: {tar} is missing", VERIFY_HINT)
+                if corpus.store.size_bytes(tar) != info.audio_bytes:
+                    raise DamagedError(f"shard {info.name}: {tar} has {corpus.store.size_bytes(tar):,} bytes of "
+                                       f"{info.audio_bytes:,}", VERIFY_HINT)
+                if len(samples) != info.utterances:
+                    raise DamagedError(f"shard {info.name}: {len(samples)} rows of {info.utterances}", VERIFY_HINT)
+            except DamagedError as error:
+                if on_damage == "error":
+                    raise
+                # A cut tar still serves the utterances before the cut; without its rows a shard serves nothing.
+                quarantined.append((info.name, error.message))
+                log.warning(f"{error.message}; what is readable of it is used, the rest is quarantined")
+                if "rows" in error.message or layout.utterances_path(info.name) in error.message or "missing" in error.message:
+                    continue
+            names.append(info.name)
+            lengths.append(samples)
+        if not sum(len(samples) for samples in lengths):
+            raise CorpusError(f"split {split!r} of {corpus.url} has no readable utterance", VERIFY_HINT)
+        return cls(corpus, names, np.concatenate(lengths).astype(np.int64),
+                   np.repeat(np.arange(len(names)), [len(samples) for samples in lengths]),
+                   np.concatenate([np.arange(len(samples)) for samples in lengths]), quarantined)
+
+    def __len__(self) -> int:
+        return len(self.num_samples)
+
+    def select(self, keep: np.ndarray) -> SplitIndex:
+        """Only the utterances where `keep` [n] is true."""
+        return SplitIndex(self.corpus, self.shard_names, self.num_samples[keep], self.shard[keep], self.row[keep], self.quarantined)
+
+    def texts(self, view: str | None) -> Iterator[tuple[str, str | None]]:
+        """(id, text) of every utterance, a shard at a time."""
+        for number, name in enumerate(self.shard_names):
+            table = self.corpus.table(name)
+            texts = self.corpus.texts(name, view)
+            for row in self.row[self.shard == number]:
+                yield table.id(int(row)), texts[int(row)]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker is sent: shard names and rows instead of utterance numbers, so that it needs no index."""
+
+    epoch: int
+    rows: list[tuple[str, int]]
+
+
+class Loader:
+    """Delivers micro-batches in the order of the plan.
+
+    `num_workers=0` reads here: right where every core already trains. `window_shards` shard tables stay cached a worker.
+    """
+
+    def __init__(self, index: SplitIndex, collate: Collate, view: str | None, num_workers: int = 0, window_shards: int = 64) -> None:
+        self.index = index
+        self.num_workers = num_workers
+        self.num_worker_deaths = 0
+        self._state = (index.corpus.url, collate, view, window_shards)
+        self._pool: ProcessPoolExecutor | None = None
+        self._reader = _Reader(*self._state, corpus=index.corpus) if num_workers == 0 else None
+
+    def micro_batches(self, wanted: Iterable[tuple[int, Sequence[int] | np.ndarray]]) -> Iterator[MicroBatch]:
+        """One MicroBatch for each (epoch, utterance numbers)."""
+        tasks = (self._task(epoch, numbers) for epoch, numbers in wanted)
+        if self._reader is not None:
+            for task in tasks:
+                yield self._reader.read(task)
+            return
+        flying: deque[tuple[_Task, Future[MicroBatch]]] = deque()
+        depth = PREFETCH_PER_WORKER * self.num_workers
+        for task in tasks:
+            flying.append((task, self._submit(task)))
+            if len(flying) >= depth:
+                yield self._next(flying)
+        while flying:
+            yield self._next(flying)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _task(self, epoch: int, numbers: Sequence[int] | np.ndarray) -> _Task:
+        index = self.index
+        return _Task(epoch, [(index.shard_names[index.shard[number]], int(index.row[number])) for number in numbers])
+
+    def _submit(self, task: _Task) -> Future[MicroBatch]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.num_workers, mp_context=get_context("spawn"), initializer=_start_worker,
+                                             initargs=(os.getpid(), self._state))
+        try:
+            return self._pool.submit(_read_in_worker, task)
+        except BrokenProcessPool:
+            self._rebuild()
+            return self._submit(task)
+
+    def _next(self, flying: deque[tuple[_Task, Future[MicroBatch]]]) -> MicroBatch:
+        while True:
+            try:
+                result = flying[0][1].result()
+            except BrokenProcessPool:
+                self._rebuild()
+                # All that was under way went down with the pool; what had ended stays.
+                for number, (task, future) in enumerate(flying):
+                    if not future.done() or future.exception() is not None:
+                        flying[number] = (task, self._submit(task))
+                continue
+            flying.popleft()
+            return result
+
+    def _rebuild(self) -> None:
+        self.num_worker_deaths += 1
+        log.warning("a reading process was killed; it is replaced and what it was reading is read again")
+        if self.num_worker_deaths > MAX_REBUILDS:
+            raise CorpusError(f"reading processes died {self.num_worker_deaths} times", "is there enough memory? use fewer workers")
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+class _Reader:
+    """What lives in a worker: an open corpus and a collate function."""
+
+    def __init__(self, url: str, collate: Collate, view: str | None, window_shards: int, corpus: Corpus | None = None) -> None:
+        self._corpus = corpus or Corpus(url)
+        self._corpus.cached_shards = max(self._corpus.cached_shards, window_shards)
+        self._collate, self._view = collate, view
+
+    def read(self, task: _Task) -> MicroBatch:
+        items: list[Item] = []
+        damaged: list[tuple[str, str]] = []
+        for shard, row in task.rows:
+            table = self._corpus.table(shard)
+            try:
+                flac = self._corpus.flac(table, row)
+            except DamagedError as error:
+                damaged.append((table.id(row), error.message))
+                continue
+            items.append(Item(table.id(row), table.text(row, self._view), int(table.num_samples[row]), flac))
+        try:
+            arrays = self._collate(items, task.epoch)
+        except AudioError:
+            # Bytes that match their checksum and still do not decode: find which, leave them out.
+            items = [item for item in items if not self._hurt(item, damaged)]
+            arrays = self._collate(items, task.epoch)
+        return MicroBatch([item.id for item in items], arrays, damaged)
+
+    @staticmethod
+    def _hurt(item: Item, damaged: list[tuple[str, str]]) -> bool:
+        try:
+            item.samples()
+        except AudioError as error:
+            damaged.append((item.id, error.message))
+            return True
+        return False
+
+
+_reader: _Reader | None = None
+
+
+def _start_worker(parent_pid: int, state: tuple[str, Collate, str | None, int]) -> None:
+    global _reader
+    enter_worker(parent_pid)
+    _reader = _Reader(*state)
+
+
+def _read_in_worker(task: _Task) -> MicroBatch:
+    assert _reader is not None
+    return _reader.read(task)

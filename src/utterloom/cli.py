@@ -1,0 +1,252 @@
+"""The command line. Heavy packages are imported inside the command that needs them, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from utterloom import __version__
+
+EXIT_ERROR, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 3, 130
+
+app = typer.Typer(
+    name="utterloom", no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Raw speech recordings in, speech models you can ship out.
+
+**prepare** a messy corpus → **pack** it into shards → **train** inside a budget → **evaluate** → **transcribe**.
+
+`utterloom demo` runs the whole path on a corpus that it makes itself. Every output is a folder at exactly the name you give;
+running a command again goes on where it stopped. Settings are `key=value` after the arguments.""")
+
+Overrides = Annotated[Optional[list[str]], typer.Argument(help="Settings, as `key=value`.", metavar="[KEY=VALUE]…", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
+ConfigDir = Annotated[Optional[Path], typer.Option("--config-dir", help="A folder with recipes and groups of your own.")]
+
+
+def _complete_recipe(incomplete: str) -> list[str]:
+    from utterloom.core.config import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+def _complete_reader(incomplete: str) -> list[str]:
+    from utterloom.prepare.readers import READERS
+
+    return [name for name in READERS if name.startswith(incomplete)]
+
+
+def _complete_keys(command: str) -> Any:
+    def complete(incomplete: str) -> list[str]:
+        from utterloom import pipeline
+        from utterloom.core.config import keys
+
+        if "=" in incomplete:
+            return []
+        return [f"{key}=" for key, _, _ in keys(pipeline.schema(command)) if key.startswith(incomplete)]
+    return complete
+
+
+def _keys_of(command: str) -> Any:
+    return Annotated[Optional[list[str]], typer.Argument(
+        help=f"Settings, as `key=value`; `utterloom keys {command}` lists them.", metavar="[KEY=VALUE]…", show_default=False,
+        autocompletion=_complete_keys(command))]
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+          verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False) -> None:
+    from utterloom.core.log import set_up
+
+    set_up(verbose)
+    if version:
+        typer.echo(f"utterloom {__version__}")
+        raise typer.Exit()
+
+
+def _show(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
+    from utterloom.core.log import emit_json
+
+    if as_json:
+        emit_json(value)
+    else:
+        typer.echo("\n".join(lines))
+
+
+@app.command()
+def prepare(
+    reader: Annotated[str, typer.Argument(help="How the source is laid out: `table` or `folder`.", autocompletion=_complete_reader)],
+    source: Annotated[Path, typer.Argument(help="A table (TSV, CSV, JSONL), or a folder of audio.")],
+    manifest: Annotated[Path, typer.Argument(help="The manifest folder to make.")],
+    overrides: _keys_of("prepare") = None, as_json: Json = False,
+) -> None:
+    """Decide which utterances there are: find, probe, normalise, filter and split them.
+
+    A table has the columns id, path, text and any of speaker, session, language, split, start, end (seconds); paths are
+    relative to the table. A folder has audio and one `transcripts.json` ({id: text}), or a .txt beside each audio file.
+
+    Example: `utterloom prepare table data/transcripts.tsv manifests/mine language=vi dev=0.05`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.prepare(reader, source, manifest, overrides or []))
+
+
+@app.command()
+def pack(
+    manifest: Annotated[Path, typer.Argument(help="A manifest that `prepare` made.")],
+    corpus: Annotated[Path, typer.Argument(help="The corpus folder to make.")],
+    overrides: _keys_of("pack") = None, as_json: Json = False,
+) -> None:
+    """Pack a manifest into a corpus: mono FLAC of one rate in WebDataset tars, Parquet rows with checksums.
+
+    Example: `utterloom pack manifests/mine corpora/mine sample_rate_hz=16000`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.pack(manifest, corpus, overrides or []))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a path to a .yaml file.", autocompletion=_complete_recipe)],
+    overrides: _keys_of("train") = None, config_dir: ConfigDir = None, as_json: Json = False,
+) -> None:
+    """Train a model inside a budget of steps, epochs or time.
+
+    `corpus=` and `out=` must be given. Ctrl-C saves; the same command goes on. Under torchrun it joins the ranks it finds.
+
+    Example: `utterloom train an4 corpus=corpora/an4 out=runs/an4 budget=25m`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.train(recipe, overrides or [], config_dir))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run (its best checkpoint) or a model folder.")],
+    corpus: Annotated[str, typer.Argument(help="A packed corpus.")],
+    overrides: _keys_of("evaluate") = None,
+    split: Annotated[Optional[str], typer.Option("--split", help="Split to score; `dev` by default.")] = None, as_json: Json = False,
+) -> None:
+    """Transcribe a split, score it, and write hypotheses.jsonl, report.json and report.html.
+
+    Example: `utterloom evaluate runs/an4 corpora/an4 --split dev`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.evaluate(model, corpus, [*(overrides or []), *([f"split={split}"] if split else [])]))
+
+
+@app.command()
+def transcribe(
+    model: Annotated[Path, typer.Argument(help="A run (its best checkpoint) or a model folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files of any kind.")],
+    as_json: Json = False,
+) -> None:
+    """Print what is said in some audio files.
+
+    Exit code 3 when some of them could not be read, 1 when none could.
+
+    Example: `utterloom transcribe runs/an4 hello.wav *.mp3`
+    """
+    from dataclasses import asdict
+
+    from utterloom import pipeline
+    from utterloom.core.log import emit_json
+
+    results = []
+    for transcript in pipeline.transcribe(model, files):
+        results.append(transcript)
+        if not as_json and transcript.text is not None:
+            typer.echo(f"{transcript.path}\t{transcript.text}")
+        if transcript.error is not None:
+            typer.echo(f"error: {transcript.path}: {transcript.error}", err=True)
+    if as_json:
+        emit_json({"transcripts": [asdict(result) for result in results]})
+    failed = sum(result.error is not None for result in results)
+    if failed:
+        raise typer.Exit(EXIT_ERROR if failed == len(results) else EXIT_PARTIAL)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
+    size: Annotated[str, typer.Option("--size", help="small (60 words and more) or large (150 and more).")] = "small",
+    language: Annotated[str, typer.Option("--language", help="Language of the speech synthesiser.")] = "vi",
+    minutes: Annotated[float, typer.Option("--minutes", help="How much speech to make.")] = 48.0,
+    overrides: _keys_of("train") = None, as_json: Json = False,
+) -> None:
+    """The whole path on a spoken corpus that it makes itself: prepare, pack, train, evaluate, transcribe."""
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.demo(out, language, size, minutes, overrides or []))
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A manifest, corpus, run, report or model folder.")],
+    utterance: Annotated[Optional[str], typer.Option("--id", help="One utterance of a corpus.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain any artifact: what it is, what it came from, what was dropped.
+
+    Example: `utterloom show corpora/an4 --id an251-fash-b`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.show(path, utterance))
+
+
+@app.command()
+def verify(artifact: Annotated[Path, typer.Argument(help="A corpus.")], as_json: Json = False) -> None:
+    """Check every file and every row against its checksum; name what is hurt. Exit code 1 when anything is."""
+    from utterloom import pipeline
+
+    value, lines = pipeline.verify(artifact)
+    _show(as_json, value, lines)
+    if value["damages"]:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has: devices, builds, packages, disk; what will not work, and why."""
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.doctor())
+
+
+@app.command()
+def keys(command: Annotated[str, typer.Argument(help="prepare, pack, train or evaluate.")], as_json: Json = False) -> None:
+    """List the settings of a command: `key=value` with defaults and meanings."""
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.list_keys(command))
+
+
+def main() -> None:
+    """Entry point: user errors are one message and an exit code, never a traceback."""
+    from utterloom.core.errors import UtterloomError
+
+    try:
+        app(standalone_mode=True)
+    except UtterloomError as error:
+        from utterloom.core.log import log
+
+        log.debug("", exc_info=True)
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_INTERRUPTED if type(error).__name__ == "Interrupted" else EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""What a stage leaves behind: a folder at exactly the name given, written atomically, that says how it was made.
+
+A folder under construction holds `.building.json` (its fingerprint) and is locked by the process that builds it; its
+card, `<kind>.json`, is written last and is the commit mark. Running again resumes; with another config it is refused.
+Nothing in an artifact carries a clock time, so that building twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from utterloom import __version__
+from utterloom.core.errors import OutputError, SourceError
+
+FORMAT = 1
+TEMPORARY = ".tmp-"
+BUILDING = ".building.json"
+LOCK = ".lock"
+KINDS = ("manifest", "corpus", "run", "report")
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for one value: sorted keys, no spaces to spare, real characters."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that name a JSON value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what an operating system says of a place that cannot be written into an OutputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"the disk is full: {path} could not be written",
+                              "free some space and run the same command again; it goes on where it stopped") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"no permission to write {path}", "choose another output or change its permissions") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise OutputError(f"{path} cannot be made: a part of that path is not what it should be ({error.strerror})",
+                              "choose another output name") from error
+        if error.errno in (errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"a quota or size limit stops {path} from being written ({error.strerror})") from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write beside `path`, flush to the disk, then rename: the file is there whole or not at all."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{os.getpid()}")
+    with output_errors(path):
+        try:
+            with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SourceError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise SourceError(f"{path} holds {type(value).__name__}, not an object")
+    return value
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """`key: old → new` for every leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for key in sorted(old.keys() | new.keys())
+                for line in differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)]
+    return [] if old == new else [f"{prefix}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"]
+
+
+def remove_temporaries(folder: Path) -> None:
+    """What a killed writer left half-written."""
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+@dataclass
+class Artifact:
+    """An output folder that this process holds the lock of. `identity` is what its bytes depend on."""
+
+    folder: Path
+    kind: str
+    identity: dict[str, Any]
+    finished: bool
+
+    @property
+    def card_path(self) -> Path:
+        return self.folder / f"{self.kind}.json"
+
+    def commit(self, card: dict[str, Any]) -> None:
+        """Write the card, the mark that the artifact is whole."""
+        write_json(self.card_path, {
+            "utterloom": {"kind": self.kind, "format": FORMAT, "version": __version__},
+            "fingerprint": fingerprint(self.identity), **self.identity, **card})
+        (self.folder / BUILDING).unlink(missing_ok=True)
+        self.finished = True
+
+
+@contextlib.contextmanager
+def building(folder: Path, kind: str, identity: dict[str, Any]) -> Iterator[Artifact]:
+    """Claim `folder` for one artifact. `finished` is true when the very same thing is already there.
+
+    Raises OutputError when the folder holds something else, the same kind of another identity (naming what differs), or is
+    being written by another process.
+    """
+    card, marker = folder / f"{kind}.json", folder / BUILDING
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; this command makes a folder", "choose another output name")
+    foreign = folder.is_dir() and not card.exists() and not marker.exists() and any(
+        entry.name != LOCK and not entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
+    if foreign:
+        raise OutputError(f"{folder} already holds something that is not a {kind}", "choose another output name or an empty folder")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        found = card if card.exists() else marker if marker.exists() else None
+        if found is not None:
+            before = read_json(found)
+            changed = differences({key: before.get(key) for key in identity}, identity)
+            if changed:
+                listed = "\n    ".join(changed[:12])
+                raise OutputError(f"{folder} was made with another configuration:\n    {listed}",
+                                  "choose another output name, or remove that folder first")
+        artifact = Artifact(folder, kind, identity, finished=card.exists())
+        if not artifact.finished:
+            remove_temporaries(folder)
+            write_json(marker, identity)
+        yield artifact
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with output_errors(folder):
+        handle = (folder / LOCK).open("a+")
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise OutputError(f"another process ({handle.read().strip() or 'unknown'}) is writing {folder}",
+                              "wait for it to end, or choose another output name") from None
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()}")
+        handle.flush()
+        yield
+        (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        handle.close()
+
+
+def kind_of(path: Path) -> str | None:
+    """Which artifact a folder is, by its card; None when it is none that utterloom wrote."""
+    for kind in KINDS:
+        card = path / f"{kind}.json"
+        if card.is_file():
+            return kind
+    return None
+
+
+def load_card(folder: Path, kind: str) -> dict[str, Any]:
+    """The card of a finished artifact. Raises SourceError that says what the folder is instead."""
+    card = folder / f"{kind}.json"
+    if not folder.exists():
+        near = sorted(entry.name for entry in folder.parent.iterdir() if entry.is_dir()) if folder.parent.is_dir() else []
+        beside = f"beside it there are: {', '.join(near[:8])}" if near else f"{folder.parent} does not exist either" \
+            if not folder.parent.is_dir() else None
+        raise SourceError(f"there is no {kind} at {folder}", beside)
+    if not card.is_file():
+        other = kind_of(folder)
+        if other:
+            raise SourceError(f"{folder} is a {other}, not a {kind}", _next_step(other, kind))
+        if (folder / BUILDING).is_file():
+            raise SourceError(f"the {kind} at {folder} is not finished", "run the command that makes it again; it resumes")
+        raise SourceError(f"{folder} is not a {kind}: it has no {kind}.json", _next_step("folder", kind))
+    value = read_json(card)
+    found = value.get("utterloom", {})
+    if found.get("format") != FORMAT:
+        raise SourceError(f"{card} has format {found.get('format')!r}; this utterloom reads {FORMAT}",
+                          "use the version of utterloom that wrote it, or make it again")
+    return value
+
+
+def _next_step(found: str, wanted: str) -> str | None:
+    return {
+        ("manifest", "corpus"): "pack it first: utterloom pack MANIFEST CORPUS",
+        ("folder", "manifest"): "prepare it first: utterloom prepare READER SOURCE MANIFEST",
+        ("folder", "corpus"): "a corpus is made by: utterloom prepare READER SOURCE MANIFEST, then utterloom pack MANIFEST CORPUS",
+        ("folder", "run"): "a run is made by: utterloom train RECIPE corpus=… out=…",
+    }.get((found, wanted))

@@ -1,0 +1,78 @@
+"""The errors that a user may see. Each names the thing, the value, the choices and the next step.
+
+UtterloomError                   anything that is the user's to mend; the command line prints it without a traceback
+├── ConfigError                  a key, value, recipe or override that is not what it should be
+├── SourceError                  an input that cannot be read or understood as a whole
+│   └── AudioError               one audio file or clip that cannot be decoded; stages turn it into a counted drop
+├── CorpusError                  a packed corpus that is not as it should be
+│   └── DamagedError             bytes that do not match their checksum, or a shard that is missing or cut
+├── OutputError                  a place that cannot be written: exists with another config, read-only, full
+├── MissingPackageError          an optional package that this command needs
+└── TrainingError                a training that cannot start or go on
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UtterloomError(Exception):
+    """A message for people, and what to do next in `hint`."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        return type(self), (self.message, self.hint)  # crosses process borders whole
+
+
+class ConfigError(UtterloomError): ...
+
+
+class SourceError(UtterloomError): ...
+
+
+class AudioError(SourceError): ...
+
+
+class CorpusError(UtterloomError): ...
+
+
+class DamagedError(CorpusError): ...
+
+
+class OutputError(UtterloomError): ...
+
+
+class MissingPackageError(UtterloomError):
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed",
+                         f'pip install "utterloom[{extra}]"')
+        self.package, self.extra, self.purpose = package, extra, purpose
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:  # type: ignore[override]
+        return type(self), (self.package, self.extra, self.purpose)
+
+
+class TrainingError(UtterloomError): ...
+
+
+def nearest(value: str, choices: Iterable[str], limit: int = 3) -> list[str]:
+    """The choices that look most like `value`, best first; empty when none is near."""
+    lowered = {choice.lower(): choice for choice in choices}
+    return [lowered[match] for match in difflib.get_close_matches(value.lower(), lowered, n=limit, cutoff=0.5)]
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """A hint sentence: the nearest names, or all of them when none is near."""
+    choices = list(choices)
+    near = nearest(value, choices)
+    if near:
+        return f"did you mean {' or '.join(repr(name) for name in near)}?"
+    return f"choose from: {', '.join(sorted(choices))}" if choices else "there is nothing to choose from"

@@ -1,0 +1,46 @@
+"""Corpus readers. A new one is one file here, one line in READERS, one test; docs/add/reader.md walks through it.
+
+Other packages add readers by the entry-point group `utterloom.readers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from utterloom.core.errors import ConfigError, did_you_mean
+from utterloom.core.records import Drop, Utterance
+
+READERS = {
+    "table": "utterloom.prepare.readers.table:TableReader",
+    "folder": "utterloom.prepare.readers.folder:FolderReader",
+}
+
+
+class Reader(Protocol):
+    def read(self, source: Path) -> Iterator[Utterance | Drop]:
+        """Utterances in a fixed order, spans not yet probed; a row that cannot be understood is a Drop.
+
+        Raises SourceError when the source as a whole cannot be read.
+        """
+        ...
+
+    def fingerprint(self, source: Path) -> str:
+        """Changes when what `read` would say changes."""
+        ...
+
+
+def reader(name: str) -> Reader:
+    """By name. Raises ConfigError naming the readers there are."""
+    plugins = {point.name: point for point in entry_points(group="utterloom.readers")}
+    if name in plugins:
+        found: Reader = plugins[name].load()()
+        return found
+    if name not in READERS:
+        raise ConfigError(f"there is no reader {name!r}", did_you_mean(name, [*READERS, *plugins]))
+    module, _, attribute = READERS[name].partition(":")
+    built: Reader = getattr(import_module(module), attribute)()
+    return built

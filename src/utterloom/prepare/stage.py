@@ -1,0 +1,280 @@
+"""`prepare`: any corpus as it comes → a manifest of utterances that are decided, probed, normalised, filtered and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from utterloom.audio.probe import AudioInfo, probe
+from utterloom.core.artifact import atomic_write, building
+from utterloom.core.config import Config
+from utterloom.core.errors import AudioError, MissingPackageError, SourceError
+from utterloom.core.ledger import DROPS_FOLDER, Ledger, summarise, write_drops
+from utterloom.core.log import log
+from utterloom.core.progress import progress
+from utterloom.core.records import SPLITS, Drop, Span, Utterance
+from utterloom.core.timing import format_duration, seconds_to_samples
+from utterloom.prepare import filters, splits
+from utterloom.prepare.readers import reader
+from utterloom.runners import LocalRunner
+from utterloom.runners.local import usable_cores
+from utterloom.shards import layout
+from utterloom.text.normalisers import normaliser
+
+STAGE = "prepare"
+PROBED_AT_ONCE = 64
+ROW_GROUP_ROWS = 1024
+
+
+class JoinConfig(Config):
+    """Make connected speech of isolated words."""
+
+    min: int = Field(3, ge=1)
+    """fewest utterances that are joined into one"""
+    max: int = Field(7, ge=1)
+    """most utterances that are joined into one"""
+    copies: int = Field(1, ge=1)
+    """how often each training utterance is used, in different company"""
+
+
+class PrepareConfig(Config):
+    view: str = "basic"
+    """text view that models are trained on and scored with"""
+    language: str | None = None
+    """language of utterances that do not say theirs"""
+    dev: float | str = 0.1
+    """without a dev split: the fraction of training seconds to hold out, or a list of ids (a file, or a packaged name); 0 holds out none"""
+    group_by: list[Literal["speaker", "session", "recording"]] = ["speaker", "session", "recording"]
+    """nothing of these is on both sides of a split that prepare makes"""
+    seed: int = 0
+    """of the held-out choice and of joins"""
+    min_s: float = Field(0.1, ge=0)
+    """shorter utterances are dropped"""
+    max_s: float = Field(30.0, gt=0)
+    """longer utterances are dropped (exactly this long stays)"""
+    unlabelled: Literal["drop", "keep"] = "drop"
+    """utterances without transcript"""
+    join: JoinConfig | None = None
+    """join a speaker's utterances into connected speech"""
+    workers: int | None = Field(None, ge=0)
+    """processes; by default one a core"""
+
+    @field_validator("dev")
+    @classmethod
+    def _fraction_or_list(cls, value: float | str) -> float | str:
+        try:
+            fraction = float(value)
+        except ValueError:
+            return value
+        if not 0 <= fraction < 1:
+            raise ValueError("a fraction of the training split is at least 0 and less than 1")
+        return fraction
+
+
+def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfig) -> dict[str, Any]:
+    """Write the manifest folder; returns its card. Raises SourceError when nothing usable is left."""
+    view = normaliser(config.view)
+    corpus_reader = reader(reader_name)
+    listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
+    identity = {
+        "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(source.resolve()),
+        "view": view.view, "inputs": {"source": corpus_reader.fingerprint(source), "dev_list": listed}}
+    with building(manifest, "manifest", identity) as artifact:
+        if artifact.finished:
+            log.info(f"{manifest} is there already, made from the same source with the same configuration")
+            return _card(manifest)
+        ledger = Ledger(STAGE)
+        drafts = []
+        for item in corpus_reader.read(source.resolve()):
+            if isinstance(item, Drop):
+                ledger.drop(item)
+            else:
+                drafts.append(item)
+        labelled = _normalised(drafts, config)
+        probed = _probed(labelled, config.workers if config.workers is not None else usable_cores())
+        kept = _filtered(probed, ledger, config)
+        ledger.check()
+        if not kept:
+            reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(ledger.drops)[:4])
+            raise SourceError(f"nothing usable in {source}: {reasons or 'it holds no utterances'}")
+        kept, notes = _split(kept, config, listed)
+        card = _describe(kept, ledger, config, notes)
+        if config.join is not None:
+            if config.join.max < config.join.min:
+                raise SourceError(f"join.max={config.join.max} is less than join.min={config.join.min}")
+            kept = splits.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed)
+            card["joined"] = {"from": ledger.num_ok, "to": len(kept)}
+            card.update(_totals(kept))
+        order = {name: number for number, name in enumerate(SPLITS)}
+        kept.sort(key=lambda u: (order.get(u.split or "", len(order)), u.split or ""))  # stable: source order inside a split
+        _write(manifest / layout.MANIFEST_FILE, kept, config.view)
+        write_drops(manifest / DROPS_FOLDER / f"{STAGE}-00000.parquet", ledger.drops)
+        artifact.commit(card)
+    return _card(manifest)
+
+
+def _card(manifest: Path) -> dict[str, Any]:
+    from utterloom.core.artifact import load_card
+
+    return load_card(manifest, "manifest")
+
+
+def _normalised(utterances: Iterable[Utterance], config: PrepareConfig) -> list[Utterance]:
+    view = normaliser(config.view)
+    return [u.with_(views={config.view: view(u.text)} if u.text is not None else {}, language=u.language or config.language)
+            for u in utterances]
+
+
+def _probed(utterances: list[Utterance], num_workers: int) -> Iterator[Utterance | Drop]:
+    """Every recording is opened once, in parallel; spans get integer samples. What cannot be opened is a Drop."""
+    paths = list(dict.fromkeys(span.path for u in utterances for span in u.spans))
+    chunks = [paths[start:start + PROBED_AT_ONCE] for start in range(0, len(paths), PROBED_AT_ONCE)]
+    found: dict[str, AudioInfo | str] = {}
+    # Starting processes takes longer than reading a few hundred headers.
+    runner = LocalRunner(num_workers if len(chunks) > 8 * num_workers else 0)
+    with progress("probing", len(paths), "recordings") as report:
+        for number, infos in runner.run(probe_all, chunks):
+            found.update(zip(chunks[number], infos, strict=True))
+            report(len(found))
+    for utterance in utterances:
+        yield _with_samples(utterance, found)
+
+
+def probe_all(paths: Sequence[str]) -> list[AudioInfo | str]:
+    """Headers of some recordings, or why one cannot be read. Runs in a worker."""
+    results: list[AudioInfo | str] = []
+    for path in paths:
+        try:
+            results.append(probe(Path(path)) if Path(path).is_file() else f"missing\0there is no file {path}")
+        except MissingPackageError as error:
+            results.append(f"needs a package\0{error.message} ({error.hint})")
+        except (AudioError, OSError) as error:
+            results.append(f"not readable\0{error.message if isinstance(error, AudioError) else error.strerror}")
+    return results
+
+
+def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Utterance | Drop:
+    spans = []
+    for span in utterance.spans:
+        info = found[span.path]
+        if isinstance(info, str):
+            reason, _, detail = info.partition("\0")
+            return Drop(utterance.id, STAGE, f"recording {reason}", detail, None, span.path)
+        rate = info.sample_rate_hz
+        start = seconds_to_samples(span.start_s, rate) if span.start_s is not None else 0
+        stop = seconds_to_samples(span.stop_s, rate) if span.stop_s is not None else info.num_samples
+        complaint = None
+        if start >= stop:
+            complaint = f"it starts at {start / rate:.3f} s and ends at {stop / rate:.3f} s"
+        elif stop > info.num_samples + rate // 100:  # a hundredth of a second of rounding is forgiven
+            complaint = f"it ends at {stop / rate:.3f} s, the recording at {info.duration_s:.3f} s"
+        if complaint:
+            return Drop(utterance.id, STAGE, "span outside the recording", complaint, None, span.path)
+        spans.append(Span(span.path, start, min(stop, info.num_samples), rate, info.num_channels))
+    return utterance.with_(spans=tuple(spans))
+
+
+def _filtered(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig) -> list[Utterance]:
+    chain = [filters.bad_id(), filters.duplicate_id(), filters.bad_split(), filters.no_text(config.unlabelled == "keep"),
+             filters.empty_view(), filters.too_short(config.min_s), filters.too_long(config.max_s)]
+    kept = []
+    for item in items:
+        if isinstance(item, Drop):
+            ledger.drop(item)
+            continue
+        for step in chain:
+            detail = step.judge(item)
+            if detail is not None:
+                ledger.drop(Drop(item.id, STAGE, step.reason, detail, item.duration_s, item.spans[0].path))
+                break
+        else:
+            ledger.ok(item.duration_s)
+            kept.append(item)
+    return kept
+
+
+def _split(utterances: list[Utterance], config: PrepareConfig, listed: list[str] | None) -> tuple[list[Utterance], list[str]]:
+    """Splits for all, and what is to be said of how."""
+    notes: list[str] = []
+    utterances = [u if u.split else u.with_(split="train") for u in utterances]
+    if any(u.split == "dev" for u in utterances):
+        notes.append("the dev split is the source's own")
+        return utterances, notes
+    if listed is not None:
+        utterances, unknown = splits.hold_out_listed(utterances, listed)
+        if unknown:
+            notes.append(f"{len(unknown)} of the {len(listed)} listed dev utterances are not here, such as {unknown[0]!r}")
+        if not any(u.split == "dev" for u in utterances):
+            raise SourceError(f"none of the {len(listed)} utterances that dev={config.dev} lists is here")
+        notes.append(f"the dev split is the list {config.dev}")
+    elif config.dev and any(u.split == "train" for u in utterances):
+        utterances = splits.hold_out_fraction(utterances, float(config.dev), config.group_by, config.seed)
+        by = f"disjoint by {', '.join(config.group_by)}" if config.group_by else "random utterances, not disjoint by speaker"
+        notes.append(f"the dev split was held out of train, {by}")
+    return utterances, notes
+
+
+def _totals(utterances: list[Utterance]) -> dict[str, Any]:
+    table: dict[str, dict[str, Any]] = {}
+    for name in sorted({u.split or "train" for u in utterances}, key=lambda name: (name != "train", name != "dev", name)):
+        members = [u for u in utterances if u.split == name]
+        table[name] = {"utterances": len(members), "hours": round(sum(u.duration_s for u in members) / 3600, 4),
+                       "speakers": len({u.speaker for u in members if u.speaker}) or None}
+    return {"utterances": len(utterances), "hours": round(sum(u.duration_s for u in utterances) / 3600, 4), "splits": table}
+
+
+def _describe(utterances: list[Utterance], ledger: Ledger, config: PrepareConfig, notes: list[str]) -> dict[str, Any]:
+    formats: dict[str, int] = {}
+    for utterance in utterances:
+        span = utterance.spans[0]
+        label = f"{Path(span.path).suffix.lstrip('.').lower()} {span.sample_rate_hz} Hz {span.num_channels} ch"
+        formats[label] = formats.get(label, 0) + 1
+    characters: dict[str, int] = {}
+    for utterance in utterances:
+        for character in utterance.views.get(config.view, ""):
+            characters[character] = characters.get(character, 0) + 1
+    return {
+        **_totals(utterances), "ledger": ledger.summary(), "notes": notes,
+        "languages": sorted({u.language for u in utterances if u.language}),
+        "formats": dict(sorted(formats.items(), key=lambda item: (-item[1], item[0]))),
+        "characters": dict(sorted(characters.items(), key=lambda item: (-item[1], item[0]))),
+        "overlaps": splits.overlaps(utterances, config.view)}
+
+
+def _write(path: Path, utterances: list[Utterance], view: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = layout.manifest_schema([view])
+    with atomic_write(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for start in range(0, len(utterances), ROW_GROUP_ROWS):
+            rows = [_row(u, view) for u in utterances[start:start + ROW_GROUP_ROWS]]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def _row(utterance: Utterance, view: str) -> dict[str, Any]:
+    return {
+        "id": utterance.id, "text": utterance.text, layout.view_column(view): utterance.views.get(view),
+        "speaker": utterance.speaker, "session": utterance.session, "language": utterance.language, "split": utterance.split,
+        "attributes": list(utterance.attributes.items()), "duration_s": utterance.duration_s,
+        "spans": [{key: value for key, value in asdict(span).items() if not key.endswith("_s")} for span in utterance.spans]}
+
+
+def explain(card: dict[str, Any]) -> list[str]:
+    """What a person wants to know of a manifest, as lines."""
+    lines = [f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}"]
+    for name, split in card["splits"].items():
+        speakers = f", {split['speakers']} speakers" if split["speakers"] else ""
+        lines.append(f"  {name:<6} {split['utterances']:>7,} utterances  {format_duration(split['hours'] * 3600):>14}{speakers}")
+    lines += [f"  {note}" for note in card["notes"]]
+    for row in card["ledger"]["reasons"]:
+        lines.append(f"  dropped {row['utterances']:,}: {row['reason']}, for example {row['example']}")
+    for pair, shared in card["overlaps"].items():
+        named = [f"{count:,} {key}{'s' if count != 1 else ''}" for key, count in shared.items() if count]
+        if named:
+            lines.append(f"  {pair} share {', '.join(named)}")
+    return lines

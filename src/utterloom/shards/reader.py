@@ -1,0 +1,236 @@
+"""Opens a packed corpus and reads any utterance by byte range, each byte checked before it is believed.
+
+What is hurt is named: a shard that is missing, empty, cut or overwritten, a flipped byte. `verify` looks at everything;
+reading looks at what it reads. Both raise or collect DamagedError, and the rest of the corpus stays readable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utterloom.core.artifact import load_card
+from utterloom.core.errors import CorpusError, DamagedError, did_you_mean
+from utterloom.core.records import canonical_split
+from utterloom.shards import layout
+from utterloom.store import open_store
+
+CACHED_SHARDS = 8
+# What reading, training and scoring ask for; the rest of a row is read when a person asks (`row`).
+KEPT_COLUMNS = ["id", "text", "speaker", "duration_s", "attributes", "num_samples", "audio_offset", "audio_bytes", "audio_crc32"]
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One line of the corpus card."""
+
+    name: str
+    utterances: int
+    seconds: float
+    audio_bytes: int
+    audio_sha256: str
+    utterances_sha256: str
+
+    @property
+    def split(self) -> str:
+        return layout.split_of(self.name)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that `verify` found: where, and in plain words what."""
+
+    shard: str
+    utterance: str | None
+    what: str
+
+
+class ShardTable:
+    """The rows of one shard in memory: byte ranges as arrays, text columns on demand."""
+
+    def __init__(self, name: str, table: pa.Table) -> None:
+        self.name = name
+        self.table = table
+        self.ids = table.column("id")
+        self.offsets = table.column("audio_offset").to_numpy()
+        self.sizes = table.column("audio_bytes").to_numpy()
+        self.crc32s = table.column("audio_crc32").to_numpy()
+        self.num_samples = table.column("num_samples").to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def id(self, row: int) -> str:
+        return str(self.ids[row].as_py())
+
+    def text(self, row: int, view: str | None = None) -> str | None:
+        value: str | None = self.table.column(layout.view_column(view) if view else "text")[row].as_py()
+        return value
+
+    def value(self, row: int, column: str) -> Any:
+        return self.table.column(column)[row].as_py()
+
+
+class Corpus:
+    """A packed corpus. Opening reads only its card; shards are read when they are asked for, a few kept."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.store = open_store(url)
+        self.url = self.store.url
+        self.card = load_card(Path(self.url), "corpus")
+        self.shards = [ShardInfo(**line) for line in self.card["shards"]]
+        self.sample_rate_hz: int = self.card["config"]["sample_rate_hz"]
+        self.views: list[str] = list(self.card["views"])
+        self.cached_shards = CACHED_SHARDS
+        self._tables: OrderedDict[str, ShardTable] = OrderedDict()
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the bytes: the hashes of every shard."""
+        return str(self.card["content"])
+
+    @property
+    def splits(self) -> list[str]:
+        return sorted({shard.split for shard in self.shards}, key=lambda name: (name != "train", name != "dev", name))
+
+    def shards_of(self, split: str) -> list[ShardInfo]:
+        """Raises CorpusError that lists what exists."""
+        wanted = canonical_split(split)
+        found = [shard for shard in self.shards if shard.split == wanted]
+        if not found:
+            raise CorpusError(f"corpus {self.url} has no split {split!r}", did_you_mean(wanted, self.splits))
+        return found
+
+    def table(self, shard: str) -> ShardTable:
+        """The rows of a shard, from a small cache. Raises DamagedError when its Parquet file is missing or hurt."""
+        found = self._tables.get(shard)
+        if found is None:
+            columns = [*KEPT_COLUMNS, *(layout.view_column(view) for view in self.views)]
+            found = ShardTable(shard, self._read_table(shard, columns))
+            self._tables[shard] = found
+            if len(self._tables) > self.cached_shards:
+                self._tables.popitem(last=False)
+        else:
+            self._tables.move_to_end(shard)
+        return found
+
+    def column(self, shard: str, name: str) -> np.ndarray:
+        """One column of a shard without the others."""
+        return np.asarray(self._read_table(shard, [name]).column(name).to_numpy())
+
+    def texts(self, shard: str, view: str | None = None) -> list[str | None]:
+        column = layout.view_column(view) if view else "text"
+        values: list[str | None] = self._read_table(shard, [column]).column(column).to_pylist()
+        return values
+
+    def flac(self, table: ShardTable, row: int) -> bytes:
+        """The FLAC bytes of one utterance, checked. Raises DamagedError naming the shard and the utterance."""
+        path = layout.audio_path(table.name)
+        try:
+            content = self.store.read_range(path, int(table.offsets[row]), int(table.sizes[row]))
+        except DamagedError as error:
+            raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: {error.message}", VERIFY_HINT) from None
+        if zlib.crc32(content) != table.crc32s[row]:
+            raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: the audio does not match its checksum", VERIFY_HINT)
+        return content
+
+    def row(self, table: ShardTable, row: int) -> dict[str, Any]:
+        """Every column of one utterance."""
+        values: dict[str, Any] = self._read_table(table.name).slice(row, 1).to_pylist()[0]
+        return values
+
+    def rows(self, split: str | None = None) -> Iterator[tuple[ShardTable, int]]:
+        """Every utterance in order, a shard at a time."""
+        for shard in self.shards if split is None else self.shards_of(split):
+            table = self.table(shard.name)
+            for row in range(len(table)):
+                yield table, row
+
+    def find(self, utterance_id: str) -> tuple[ShardTable, int] | None:
+        for shard in self.shards:
+            table = self.table(shard.name)
+            index = table.ids.index(utterance_id).as_py() if len(table) else -1
+            if index >= 0:
+                return table, index
+        return None
+
+    def _read_table(self, shard: str, columns: list[str] | None = None) -> pa.Table:
+        path = layout.utterances_path(shard)
+        if not self.store.exists(path):
+            raise DamagedError(f"shard {shard}: {path} is missing", VERIFY_HINT)
+        try:
+            return pq.read_table(self.store.local_path(path), columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DamagedError(f"shard {shard}: {path} is damaged: {str(error).splitlines()[0]}", VERIFY_HINT) from None
+
+
+VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; packing again into a new folder repairs it"
+
+
+def verify(corpus: Corpus, on_shard: Any = None) -> list[Damage]:
+    """Every file against its hash, every row against its bytes; names what is hurt, and finds all of it."""
+    damages: list[Damage] = []
+    known = {path for shard in corpus.shards for path in (layout.utterances_path(shard.name), layout.audio_path(shard.name))}
+    for number, shard in enumerate(corpus.shards):
+        damages += _verify_shard(corpus, shard)
+        if on_shard:
+            on_shard(number + 1)
+    for folder in (layout.UTTERANCES, layout.AUDIO):
+        for name in corpus.store.list(f"{folder}/"):
+            if name not in known:
+                damages.append(Damage(name, None, "this file is not in corpus.json: it belongs to another corpus or another version"))
+    content = content_fingerprint([shard.__dict__ for shard in corpus.shards])
+    if content != corpus.fingerprint:
+        damages.append(Damage(layout.CARD, None, "the card's own fingerprint does not match its list of shards"))
+    return damages
+
+
+def _verify_shard(corpus: Corpus, shard: ShardInfo) -> list[Damage]:
+    damages: list[Damage] = []
+    parquet, tar = layout.utterances_path(shard.name), layout.audio_path(shard.name)
+    for path, size, digest in ((parquet, None, shard.utterances_sha256), (tar, shard.audio_bytes, shard.audio_sha256)):
+        if not corpus.store.exists(path):
+            damages.append(Damage(shard.name, None, f"{path} is missing"))
+            continue
+        found = corpus.store.size_bytes(path)
+        if found == 0:
+            damages.append(Damage(shard.name, None, f"{path} is empty"))
+        elif size is not None and found != size:
+            damages.append(Damage(shard.name, None, f"{path} has {found:,} bytes of {size:,}: it was "
+                                                    f"{'cut short' if found < size else 'added to'}"))
+        elif sha256_of(corpus.store.local_path(path)) != digest:
+            damages.append(Damage(shard.name, None, f"{path} does not match its checksum: bytes in it have changed"))
+    if not damages or not corpus.store.exists(tar):
+        return damages
+    try:
+        table = corpus.table(shard.name)
+    except DamagedError:
+        return damages
+    for row in range(len(table)):
+        try:
+            corpus.flac(table, row)
+        except DamagedError as error:
+            damages.append(Damage(shard.name, table.id(row), error.message.split(": ", 1)[1]))
+    return damages
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_fingerprint(shards: list[dict[str, Any]]) -> str:
+    """16 hex digits over every shard's hashes, in order."""
+    lines = [[line["name"], line["audio_sha256"], line["utterances_sha256"]] for line in shards]
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
+

@@ -60,12 +60,13 @@ def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> 
 
 def evaluate(model: Path, corpus: str, overrides: list[str]) -> Said:
     from utterloom.evaluate import stage
+    from utterloom.evaluate.explain import explain
 
     config = compose(stage.EvaluateConfig, overrides)
     _needs_torch("evaluating")
     report = stage.evaluate(model, corpus, config)
     out = stage.report_folder(model, corpus, config)
-    return {"report": str(out), **report}, [*stage.explain(report), f"  page: {out / stage.PAGE}"]
+    return {"report": str(out), **report}, [*explain(report), f"  page: {out / stage.PAGE}"]
 
 
 def transcribe(model: Path, files: list[Path]) -> Iterator[Any]:
@@ -101,6 +102,18 @@ def verify(artifact: Path) -> Said:
                    *(f"  {damage.shard}{f', utterance {damage.utterance}' if damage.utterance else ''}: {damage.what}" for damage in damages)]
 
 
+def show(path: Path, utterance: str | None) -> Said:
+    from utterloom.show import show as explained
+
+    return explained(path, utterance)
+
+
+def doctor() -> Said:
+    from utterloom.doctor import doctor as examined
+
+    return examined()
+
+
 def list_keys(command: str) -> Said:
     from utterloom.core.config import keys
 
@@ -129,3 +142,89 @@ def _default(model: Any, key: str) -> Any:
         else:
             value = getattr(value, part, None)
     return value
+
+
+def demo(out: Path, language: str, size: str, minutes: float, overrides: list[str]) -> Said:
+    """The whole path on speech that it makes itself; every step is the command that a user would type."""
+    import json
+    import time
+
+    from utterloom.core.artifact import output_errors, write_json
+    from utterloom.core.log import log
+    from utterloom.core.progress import progress
+    from utterloom.core.timing import format_duration
+
+    _needs_torch("the demo")
+    from utterloom.demo.corpus import make_corpus
+
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    settings = {"language": language, "size": size, "minutes": minutes, "overrides": overrides}
+    raw, manifest, corpus, run = (out / name for name in ("recordings", "manifest", "corpus", "run"))
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, command: str, work: Any) -> Any:
+        log.info(f"\n[{name}] {command}")
+        started = time.perf_counter()
+        result = work()
+        seconds[name] = round(time.perf_counter() - started, 2)
+        return result
+
+    def record() -> Any:
+        made = out / "recordings.json"
+        if made.is_file() and (known := json.loads(made.read_text(encoding="utf-8")))["settings"] == settings_of_speech:
+            log.info(f"{raw} is there already")
+            return known
+        with progress("speaking", minutes * 60, "s of speech") as report:
+            summary = make_corpus(raw, language, size, minutes, on_progress=lambda done, _: report(done))
+        known = {"settings": settings_of_speech, "recordings": summary.recordings, "minutes": round(summary.minutes, 2),
+                 "words": summary.words, "speakers": {name: len(names) for name, names in summary.speakers.items()},
+                 "broken_on_purpose": list(summary.broken)}
+        write_json(made, known)
+        return known
+
+    settings_of_speech = {key: settings[key] for key in ("language", "size", "minutes")}
+    spoken = timed("speak", f"{minutes:g} minutes of {language} speech, messy on purpose → {raw}", record)
+    table = raw / "transcripts.tsv"
+    prepared = timed("prepare", f"utterloom prepare table {table} {manifest} language={language}",
+                     lambda: prepare("table", table, manifest, [f"language={language}"]))
+    packed = timed("pack", f"utterloom pack {manifest} {corpus}", lambda: pack(manifest, corpus, []))
+    trained = timed("train", f"utterloom train demo corpus={corpus} out={run}{''.join(f' {text}' for text in overrides)}",
+                    lambda: train("demo", [f"corpus={corpus}", f"out={run}", *overrides]))
+    report, _ = timed("evaluate", f"utterloom evaluate {run} {corpus} --split test", lambda: evaluate(run, str(corpus), ["split=test"]))
+    page = Path(report["report"]) / "report.html"
+    with output_errors(out):
+        (out / "report.html").write_bytes(page.read_bytes())
+    files = _demo_files(table, raw)
+    heard = timed("transcribe", f"utterloom transcribe {run} {' '.join(str(path) for path, _ in files)}",
+                  lambda: list(transcribe(run, [path for path, _ in files])))
+    card = {
+        "settings": settings, "wer": report["wer"], "wer_interval": report["wer_interval"], "cer": report["cer"],
+        "utterances": report["utterances"], "split": "test", "best_dev_wer": trained[0]["best_dev_wer"],
+        "training_s": trained[0]["seconds"]["training"], "seconds": seconds, "total_s": round(sum(seconds.values()), 1),
+        "speech": spoken, "dropped": [row for stage in packed[0]["ledger"] for row in stage["reasons"]],
+        "transcripts": [{"path": str(path), "said": said, "heard": result.text}
+                        for (path, said), result in zip(files, heard, strict=True)],
+        "paths": {"recordings": str(raw), "manifest": str(manifest), "corpus": str(corpus), "run": str(run),
+                  "report": str(out / "report.html")}}
+    write_json(out / "demo.json", card)
+    interval = report["wer_interval"]
+    lines = [
+        "", f"test WER {100 * report['wer']:.2f} %" + (f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f})" if interval else "")
+        + f" on {report['utterances']} utterances of {spoken['speakers'].get('test', '?')} voices that training never heard,",
+        f"after {format_duration(card['training_s'])} of training on {prepared[0]['splits']['train']['hours'] * 60:.0f} minutes; "
+        f"{format_duration(card['total_s'])} in all ({', '.join(f'{name} {format_duration(value)}' for name, value in seconds.items())}).",
+        "", "dropped on the way, with reasons:",
+        *(f"  {row['stage']}: {row['utterances']} {row['reason']} ({row['example']})" for row in card["dropped"]),
+        "", "heard:", *(f"  {row['heard']}\n    was: {row['said']}" for row in card["transcripts"]),
+        "", "where everything is:", *(f"  {name:<11} {path}" for name, path in card["paths"].items())]
+    return card, lines
+
+
+def _demo_files(table: Path, raw: Path) -> list[tuple[Path, str]]:
+    """Three recordings of the test split, as they came, with what was said."""
+    import csv
+
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row["split"] == "test" and row["text"]]
+    return [(raw / row["path"], row["text"]) for row in rows[:: max(1, len(rows) // 3)][:3]]

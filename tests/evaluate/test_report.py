@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import base64
-import json
-import math
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,53 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.evaluate.pages import Page
 from utterloom.core.errors import AudioError, OutputError
-from utterloom.evaluate.report import MAX_CURVE_POINTS, MAX_UTTERANCES, render_report
+from utterloom.evaluate.report import MAX_UTTERANCES, render_report
 from utterloom.metrics.scoring import Reference, score
 
 EVIL = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> & \"quoted\" 'too' <!-- ]]>"
-VOID = {"meta", "input"}
-
-
-class Page(HTMLParser):
-    """What a browser would see: open elements must close, and each is kept with its attributes and text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.source = path.read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.scripts: list[str] = []
-        self._open: list[str] = []
-        self.feed(self.source)
-        self.close()
-        assert not self._open
-        self.text = " ".join(self.texts)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "script":
-            self.scripts.append(data)
-        elif data.strip():
-            self.texts.append(data.strip())
-
-    def all(self, tag: str, class_: str = "") -> list[dict[str, str | None]]:
-        return [
-            attributes
-            for name, attributes in self.elements
-            if name == tag and set(class_.split()) <= set((attributes.get("class") or "").split())
-        ]
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return json.loads(self.scripts[0])
 
 
 TEXTS = {
@@ -100,7 +56,7 @@ def render(tmp_path: Path) -> Callable[..., Page]:
         }
         path = tmp_path / "out" / "report.html"
         render_report(report, path, **{**arguments, **changes})
-        return Page(path)
+        return Page(path.read_text(encoding="utf-8"))
 
     return rendered
 
@@ -203,72 +159,6 @@ def test_all_utterances_are_embedded_up_to_the_limit(render: Callable[..., Page]
     assert "The 2,000 with the most word errors, of 2,700 utterances." in page.texts
 
 
-def curve_rows(num_rows: int, every: int = 1) -> list[dict[str, Any]]:
-    return [
-        {"step": 10 * i, "epoch": i / 10, "train_s": 7.0 * i, "train_loss": 90 / (1 + i), "learning_rate": 1e-3,
-         "dev_wer": 1 / (1 + i / 9) if i % every == 0 else None, "dev_cer": None}
-        for i in range(num_rows)
-    ]
-
-
-NOTHING = {"step": None, "epoch": None, "train_s": None, "train_loss": None, "dev_wer": None, "dev_cer": None,
-           "learning_rate": None}
-
-
-@pytest.mark.parametrize(
-    ("curve", "num_lines"),
-    [
-        ([], 0),
-        ([NOTHING], 0),
-        (curve_rows(1), 2),
-        (curve_rows(2), 2),
-        (curve_rows(50, every=10), 2),
-        (curve_rows(20_000, every=7), 2),
-        ([{**NOTHING, "step": 5, "dev_wer": 0.0}], 1),
-        ([{**NOTHING, "train_s": 0.0, "train_loss": 0.0}], 1),
-        ([{**NOTHING, "step": i, "train_loss": -float(i)} for i in range(9)], 1),
-        ([{**row, "train_loss": math.nan, "dev_wer": math.inf if i else 3.0} for i, row in enumerate(curve_rows(5))], 1),
-        ([{**row, "train_s": None} for row in curve_rows(9)], 2),
-        ([{**row, "step": 7} for row in curve_rows(9)], 2),
-    ],
-)
-def test_a_curve_of_any_length_is_drawn(render: Callable[..., Page], curve: list[dict[str, Any]], num_lines: int) -> None:
-    page = render(curve=curve)
-    assert len(page.all("svg", "chart wide")) == len(page.all("svg", "chart narrow")) == (num_lines > 0)
-    lines = page.all("path", "line")
-    assert len(lines) == 2 * num_lines  # for the desk and for the phone
-    for line in lines:
-        points = [tuple(map(float, point.split())) for point in line["d"].removeprefix("M").split("L")]
-        assert len(points) <= MAX_CURVE_POINTS
-        assert all(0 <= x <= 980 and 0 <= y <= 420 for x, y in points)
-        assert [x for x, _ in points] == sorted(x for x, _ in points)
-    if not num_lines:
-        assert "No point of a learning curve was recorded." in page.texts
-
-
-def test_thinning_keeps_the_spikes(render: Callable[..., Page]) -> None:
-    curve = curve_rows(20_000)
-    curve[13_337]["train_loss"] = 500.0
-    heights = re.findall(r"[ML][\d.]+ ([\d.]+)", render(curve=curve).all("path", "line loss")[0]["d"])
-    assert sorted(map(float, heights))[1] - min(map(float, heights)) > 50
-
-
-def test_milestones_say_their_state_in_words(render: Callable[..., Page]) -> None:
-    states = {"achieved": 300.0, "achieved_late": 400.0, "missed": None, "pending": None}
-    milestones = [
-        {"target_wer": 0.5 - 0.02 * i, "budget_s": 350.0 if i else None, "state": state, "achieved_at_s": at_s,
-         "achieved_wer": None if at_s is None else 0.2}
-        for i, (state, at_s) in enumerate(states.items())
-    ]
-    page = render(curve=curve_rows(60), milestones=milestones)
-    for words in ("✓ achieved", "✓ achieved after its time", "✗ missed", "… pending"):
-        assert words in page.texts
-    assert len(page.all("line", "milestone")) == 2 * 4
-    assert len(page.all("path", "met")) == 2 * 2
-    assert "✓ achieved" in render(curve=None, milestones=milestones).texts
-    assert len(render(curve=[{**NOTHING, "step": 1, "dev_wer": 0.4}], milestones=milestones).all("svg", "chart")) == 2
-
-
 def test_what_was_dropped_adds_up(render: Callable[..., Page]) -> None:
     dropped = [{"stage": "prepare", "reason": "too short", "utterances": 31, "seconds": 90.0},
                {"stage": "train", "reason": "too long", "utterances": 1200, "seconds": 30.0}]
@@ -291,7 +181,7 @@ def test_missing_and_extra_ids_are_shown(render: Callable[..., Page], tmp_path: 
     report = score({"here": Reference("a"), "gone": Reference("b c")}, {"here": "a", "ghost": "x"}, "plain")
     render_report(report, tmp_path / "r.html", title="t", curve=None, milestones=None, dropped=None, utterances=[],
                   audio=lambda id: None)
-    page = Page(tmp_path / "r.html")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "1 reference without a hypothesis, counted as deletions" in page.texts
     assert "1 hypothesis without a reference, not scored" in page.texts
     assert {"gone", "ghost"} <= set(page.texts)

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000  # no recorder is outside: such a header is damaged
 BLOCK_SAMPLES = 1 << 22  # over all channels: what a lying header can make us allocate
 NO_NETWORK = {"protocol_whitelist": "none"}  # a playlist that is named .wav opens no other file or address
-MP3_PREROLL_SAMPLES = 16 * 1152  # the bit reservoir: a frame's bits may begin several frames earlier
+MP3_PREROLL_SAMPLES = 16 * 1152  # the bit reservoir: a frame's bits may begin several frames earlier (mpg123 grumbles)
 MP4_PREROLL_FRAMES = 4
-VORBIS_PREROLL_SAMPLES = 2 * 8192  # after a seek libsndfile joins the first block to what it had decoded before
 NEAR_S = 10.0  # decoding on is exact and about as cheap as a seek
 UNKNOWN_LENGTH = 1 << 62  # libsndfile's count when the header has none
 
@@ -69,13 +68,13 @@ def decode_flac_into(data: bytes, out: np.ndarray) -> int:
     The rest of the row is left as it is. Raises AudioError when the bytes are damaged (FLAC has a checksum in every
     frame), not mono, or hold more samples than the row.
 
-    This is the training loader's hot path. CPU µs for an AN4 utterance (mean of 100: 2.7 s, 40 kB):
-    libsndfile alone 690, this function 700, `sf.read(BytesIO)` and a copy 770, through a memory file 740, PyAV 1,120.
+    This is the training loader's hot path. CPU µs per utterance of AN4 (mean of 100: 2.7 s at 16 kHz, 40 kB): bare
+    libsndfile 690, this function 700, through a memory file 740, `sf.read(BytesIO)` and a copy 770, PyAV 1,120.
     """
     if data[:4] != b"fLaC":
         raise AudioError(f"not FLAC: the data {_begins(data)}")
     try:
-        with _sound_file()(io.BytesIO(data)) as sound:
+        with _sound_file()(_ByteStream(data)) as sound:
             num_samples, num_channels = sound.frames, sound.channels
             if num_channels != 1:
                 raise AudioError(f"the FLAC data has {num_channels} channels, not one")
@@ -192,31 +191,52 @@ def open_recording(source: Path | bytes) -> Iterator[Recording]:
             yield _open_by_trial(stream, head, stack)
 
 
+class _ByteStream(io.BytesIO):
+    """Damaged headers send libsndfile to before the beginning: that must not print a traceback from inside of it."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
 def _open_stream(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
-        return io.BytesIO(source)
+        return _ByteStream(source)
     try:
         if source.exists() and not source.is_file():
             raise AudioError("not a regular file")
-        return source.open("rb", buffering=0)  # type: ignore[return-value]
+        stream = source.open("rb", buffering=0)
     except OSError as error:
         raise AudioError(f"cannot be opened: {error.strerror}") from None
+    # Neither decoder shall see the name: by their extensions, they make noise of text in an .au or a .gsm file.
+    stream.name = "recording"
+    return stream
 
 
 # -------------------------------------------------------------------------------------------------------- libsndfile
 
 
 class _SoundFileRecording(Recording):
-    def __init__(self, sound: soundfile.SoundFile) -> None:
+    """`open_again` gives a fresh soundfile.SoundFile of the same file."""
+
+    def __init__(self, open_again: Callable[[], soundfile.SoundFile]) -> None:
+        self._open_again, self._sound = open_again, open_again()
+        sound = self._sound
         super().__init__(sound.samplerate, sound.channels, sound.format, sound.subtype)
-        self._sound = sound
         self._position = 0  # of the decoder; -1 when it is lost
         self.end = sound.frames if sound.frames < UNKNOWN_LENGTH else None  # for the decoder
         self.declared_samples = self.least_samples = self.end
+        self.seeks_badly = False  # better decode on, when it is not far
+        self.seeks_afresh = False  # open the file again before a seek
         self.last_seek = UNKNOWN_LENGTH  # seek to nowhere after this
         self.preroll_samples = 0  # decode these before a range
         self.lead_in_samples = 0  # the decoder gives these before the first sample
         self.empty_reason = ""
+
+    def close(self) -> None:
+        self._sound.close()
 
     def _blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
         self.failure = None
@@ -238,10 +258,14 @@ class _SoundFileRecording(Recording):
 
     def _go_to(self, start: int) -> bool:
         """Be at `start`, or so near before it that decoding up to it makes the samples come out right."""
-        target = max(0, min(start, self.last_seek) - self.preroll_samples)
-        if target <= self._position <= start:
+        near_samples = NEAR_S * self.sample_rate_hz if self.seeks_badly else 0
+        if 0 <= start - self._position <= near_samples and self._position >= 0:
             return True
+        target = max(0, min(start, self.last_seek) - self.preroll_samples)
         try:
+            if self.seeks_afresh:
+                self.close()
+                self._sound = self._open_again()
             self._position = self._sound.seek(target)
         except RuntimeError as error:
             self._position, self.failure = -1, _words(error)
@@ -277,11 +301,15 @@ def _sound_file() -> type[soundfile.SoundFile]:
 
 def _open_sound_file(stream: BinaryIO, stack: ExitStack) -> _SoundFileRecording:
     """Raises soundfile's RuntimeError when it cannot."""
-    stream.seek(0)
-    # By descriptor and not by name: libsndfile believes extensions (text in an .au file would become noise).
     is_file = os.name == "posix" and isinstance(stream, io.FileIO)
-    sound = _sound_file()(stream.fileno() if is_file else stream, closefd=False)
-    return _SoundFileRecording(stack.enter_context(sound))
+
+    def open_again() -> soundfile.SoundFile:
+        stream.seek(0)
+        return _sound_file()(stream.fileno() if is_file else stream, closefd=False)
+
+    recording = _SoundFileRecording(open_again)
+    stack.callback(recording.close)
+    return recording
 
 
 def _open_by_trial(stream: BinaryIO, head: bytes, stack: ExitStack) -> Recording:
@@ -292,9 +320,9 @@ def _open_by_trial(stream: BinaryIO, head: bytes, stack: ExitStack) -> Recording
     try:
         recording = _open_sound_file(stream, stack)
     except RuntimeError as error:
-        other = _open_as_last_resort(stream, head, _words(error), stack)
-        if extent and extent.is_cut:
-            other.missing = extent.missing
+        missing = extent.missing if extent and extent.is_cut else None
+        other = _open_as_last_resort(stream, head, "; ".join(filter(None, (_words(error), missing))), stack)
+        other.missing = missing
         return other
     if pages:
         _apply_pages(recording, pages)
@@ -307,9 +335,10 @@ def _apply_pages(recording: _SoundFileRecording, pages: container.OggPages) -> N
     if pages.is_cut:
         recording.missing = "the last Ogg page is not whole"
         recording.declared_samples = recording.least_samples = None
-    if recording.subtype == "VORBIS":  # libsndfile 1.2 lands hundreds of samples beside a target in the last page
+    if recording.subtype == "VORBIS":
+        # libsndfile 1.2 lands hundreds of samples beside a target in the last page, and beside any once it has sought.
+        recording.seeks_badly = recording.seeks_afresh = True
         recording.last_seek = pages.last_page_start
-        recording.preroll_samples = VORBIS_PREROLL_SAMPLES
 
 
 def _apply_extent(recording: _SoundFileRecording, extent: container.DataExtent) -> None:
@@ -335,13 +364,13 @@ def _open_mp3(data: bytes, frames: container.MpegFrames, stack: ExitStack) -> Re
     if not frames.declares_length:
         data = container.with_length_header(data, frames)
     try:
-        recording = _open_sound_file(io.BytesIO(container.with_id3(data)), stack)
+        recording = _open_sound_file(_ByteStream(container.with_id3(data)), stack)
     except RuntimeError as error:
-        other = _open_as_last_resort(io.BytesIO(data), data, _words(error), stack)
+        other = _open_as_last_resort(_ByteStream(data), data, _words(error), stack)
         other.missing = missing
         return other
     recording.missing = missing
-    recording.preroll_samples = MP3_PREROLL_SAMPLES
+    recording.seeks_badly, recording.preroll_samples = True, MP3_PREROLL_SAMPLES
     if frames.declares_length:  # some encoders count a frame or two that decoders do not play
         recording.least_samples = (recording.end or 0) - 2 * frames.frame_samples
     else:
@@ -361,6 +390,7 @@ class _FFmpegRecording(Recording):
 
         self._open_again, self._decode_error = open_again, av.FFmpegError
         self._opened: Any = None
+        self._frames: Iterator[Any] = iter(())
         self._rewind()
         first = next(self._frames, None)  # only a decoded frame tells the rate: HE-AAC headers give half of it
         if first is None:
@@ -388,7 +418,7 @@ class _FFmpegRecording(Recording):
         self._continue_at(0)
 
     def _continue_at(self, position: int) -> None:
-        self._frames: Iterator[Any] = self._opened.decode(self._stream)
+        self._frames = self._opened.decode(self._stream)
         self._damage: str | None = None
         self._block_start, self._block_sc = position, np.empty((0, 1), np.float32)  # the block that was decoded last
 
@@ -410,6 +440,7 @@ class _FFmpegRecording(Recording):
             self.least_samples = int((self._opened.duration / 1e6 - 0.2) * self.sample_rate_hz)
 
     def _blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        self.failure = None
         ends = [end for end in (self.declared_samples, stop) if end is not None]
         stop = min(ends, default=UNKNOWN_LENGTH)
         self._go_to(start)
@@ -433,13 +464,16 @@ class _FFmpegRecording(Recording):
     def _seek(self, start: int) -> bool:
         if self._preroll_samples is None or start <= self._preroll_samples:
             return False
-        self._opened.seek(start - self._preroll_samples, stream=self._stream)
-        self._continue_at(0)
-        first = next(self._frames, None)
+        try:
+            self._opened.seek(start - self._preroll_samples, stream=self._stream)
+            self._continue_at(0)
+            first = next(self._frames, None)
+        except self._decode_error:  # damage there: the way from the beginning tells how far it is
+            first = None
         if first is None or first.pts is None or first.pts > start:
             self._rewind()
         else:
-            self._block_start, self._block_sc = first.pts, _frame_samples(first)
+            self._block_start, self._block_sc = first.pts, _float_samples(first)
         return True
 
     def _advance(self) -> bool:
@@ -459,7 +493,7 @@ class _FFmpegRecording(Recording):
         if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate_hz, self.num_channels):
             self._damage = f"rate or channels change at sample {self._block_start}"
             return False
-        self._block_sc = _frame_samples(frame)
+        self._block_sc = _float_samples(frame)
         return True
 
 
@@ -495,7 +529,7 @@ def _open_as_last_resort(stream: BinaryIO, head: bytes, words: str, stack: ExitS
     raise AudioError(f"not a known audio format: the data {_begins(head)}", hint)
 
 
-def _frame_samples(frame: Any) -> np.ndarray:
+def _float_samples(frame: Any) -> np.ndarray:
     """An av.AudioFrame of any sample format → float32 [samples, channels]."""
     raw = frame.to_ndarray()  # planar: [channels, samples]; else [1, samples × channels]
     raw_sc = np.ascontiguousarray(raw.T) if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels)

@@ -27,8 +27,9 @@ def probe(path: Path) -> AudioInfo:
     Reads headers only where they can be relied on: WAV and its kin, FLAC, Ogg, MP4, and MP3 with a length header. Counts
     by decoding otherwise: MP3 without a length header, AAC, WebM, fragmented MP4, and FLAC from a streaming writer.
 
-    Raises AudioError when the file cannot be opened, holds no samples, or visibly lacks data. Damage inside of data that
-    is all there (and a FLAC file that is cut) is found by `decode` alone. Raises MissingPackageError as `decode` does.
+    Raises AudioError when the file cannot be opened, holds no samples, or visibly lacks data (not visible are damage
+    inside the data, and the cut of a FLAC or MP4 file, whose headers keep their count: `decode` finds those).
+    Raises MissingPackageError as `decode` does.
     """
     with open_recording(path) as recording:
         num_samples = recording.count()

@@ -16,7 +16,7 @@ from utterloom.text.tokenizers import CTCTokenizer, ctc_frames_needed
 def pad_rows(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """[t_i, m] each → zero-padded [b, t, m] and lengths [b]."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    padded = np.zeros((len(rows), int(lengths.max(initial=0)), *rows[0].shape[1:] if rows else (0,)), dtype=np.float32)
+    padded = np.zeros((len(rows), int(lengths.max(initial=0)), *(rows[0].shape[1:] if rows else (0,))), dtype=np.float32)
     for target, row in zip(padded, rows, strict=True):
         target[:len(row)] = row
     return padded, lengths

@@ -13,7 +13,7 @@ from utterloom import __version__
 from utterloom.batches.collate import CollateFeatures
 from utterloom.batches.loader import Loader, SplitIndex
 from utterloom.batches.plan import BatchPlan
-from utterloom.core.artifact import atomic_write, building, load_card, write_json
+from utterloom.core.artifact import atomic_write, building, load_card
 from utterloom.core.config import Config
 from utterloom.core.errors import ConfigError, CorpusError, DamagedError
 from utterloom.core.ledger import read_drops, summarise
@@ -55,11 +55,11 @@ def evaluate(model: Path, corpus_url: str, config: EvaluateConfig) -> dict[str, 
     folder = model_folder(model, config.checkpoint)
     contract = Contract.load(folder)
     _check_match(contract, corpus, folder)
-    out = Path(config.out) if config.out else model / "evaluations" / f"{config.checkpoint}-{Path(corpus.url).resolve().name}-{split}"
+    out = report_folder(model, corpus_url, config)
     weights = _weights_fingerprint(folder)
-    identity = {"config": config.model_dump(mode="json", exclude={"out", "threads", "split"}), "split": split, "corpus": corpus.fingerprint,
-                "weights": weights}
-    if not config.out and (out / f"{'report'}.json").is_file() and load_card(out, "report").get("weights") != weights:
+    identity = {"config": config.model_dump(mode="json", exclude={"out", "threads", "split"}), "split": split,
+                "corpus": corpus.fingerprint, "weights": weights}
+    if not config.out and (out / REPORT).is_file() and load_card(out, "report").get("weights") != weights:
         import shutil
 
         shutil.rmtree(out)  # the run's own folder, and the run has a better checkpoint now
@@ -71,8 +71,8 @@ def evaluate(model: Path, corpus_url: str, config: EvaluateConfig) -> dict[str, 
         view = contract.view.partition("@")[0]
         report = score(_references(corpus, split, view), read_hypotheses(out / HYPOTHESES), contract.view, resample=config.resample,
                        seed=config.seed, provenance={
-                           "split": split, "corpus": str(corpus.url), "corpus_fingerprint": corpus.fingerprint, "model": str(folder),
-                           "weights": weights, "step": contract.parents.get("step"), "decoder": "greedy",
+                           "split": split, "corpus": str(corpus.url), "corpus_fingerprint": corpus.fingerprint,
+                           "model": str(folder), "weights": weights, "step": contract.parents.get("step"), "decoder": "greedy",
                            "transcribe_s": round(seconds, 3), "language": next(iter(corpus.card["languages"]), None),
                            "damaged": len(damaged), "utterloom": __version__})
         if not report["utterances"]:
@@ -180,25 +180,7 @@ def _learning(model: Path) -> tuple[list[dict[str, Any]] | None, list[dict[str, 
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     targets = [Milestone(m["wer"], Budget.parse(m["budget"]).seconds if m["budget"] else None) for m in config["milestones"]]
     ledger = TTQLedger(run / FILE_NAME, targets)
-    curve = [{"step": event["step"], "epoch": event["epoch"], "train_s": event["train_s"], "train_loss": event["train_loss"],
-              "dev_wer": event["wer"], "dev_cer": event["cer"], "learning_rate": event["learning_rate"]} for event in ledger.curve()]
+    kept = {"step": "step", "epoch": "epoch", "train_s": "train_s", "train_loss": "train_loss", "dev_wer": "wer", "dev_cer": "cer",
+            "learning_rate": "learning_rate"}
+    curve = [{name: event[key] for name, key in kept.items()} for event in ledger.curve()]
     return curve, list(ledger.states().values())
-
-
-def explain(report: dict[str, Any]) -> list[str]:
-    """What a person wants to know of a report, as lines."""
-    def percent(rate: float | None) -> str:
-        return f"{100 * rate:.2f} %" if rate is not None else "–"
-
-    words, interval = report["words"], report["wer_interval"]
-    between = f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f})" if interval else ""
-    lines = [f"WER {percent(report['wer'])}{between}, CER {percent(report['cer'])} on {report['utterances']:,} utterances of split "
-             f"{report['provenance']['split']}",
-             f"  {words['reference_length']:,} words: {words['substitutions']} substituted, {words['deletions']} deleted, "
-             f"{words['insertions']} inserted"]
-    worst = [row for row in report["worst"] if row["errors"]][:3]
-    for row in worst:
-        lines.append(f"  worst: {row['id']}\n    said  {row['ref']}\n    heard {row['hyp']}")
-    if report["missing"]:
-        lines.append(f"  {len(report['missing'])} utterances have no hypothesis and count as deleted")
-    return lines

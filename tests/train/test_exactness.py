@@ -12,8 +12,8 @@ from utterloom.batches.plan import BatchPlan
 from utterloom.core.config import compose, recipe_names
 from utterloom.text.tokenizers import CTCTokenizer
 from utterloom.train.config import TrainConfig
+from utterloom.train.gradients import FlatGradients, accumulate
 from utterloom.train.objectives.ctc import CTCObjective
-from utterloom.train.trainer import FlatGradients, accumulate
 
 CPU = torch.device("cpu")
 

@@ -1,7 +1,7 @@
 """The exact batch plan: which utterances meet in which micro-batch of which step, from durations, seed and epoch alone.
 
 The plan knows nothing of workers or ranks, so it is the same for any number of either, and any step of it can be asked
-for without walking there. An epoch of a million utterances is planned in some 60 ms.
+for without walking there. An epoch of a million utterances is planned in some 40 ms.
 
 Order of an epoch: shards are shuffled; utterances are sorted by length (with a little noise) inside windows of
 `window_shards` shards, so that a cache of that many shards serves; sorted runs are cut into micro-batches whose padded
@@ -72,40 +72,53 @@ class BatchPlan:
             return EpochPlan(nothing, nothing, nothing, self.micro_batches)
         rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         num_shards = int(self.shard[-1]) + 1
-        place = np.empty(num_shards, np.uint64)
-        place[rng.permutation(num_shards)] = np.arange(num_shards, dtype=np.uint64)
-        window = place[self.shard] // np.uint64(self.window_shards)
+        place = np.empty(num_shards, np.int64)
+        place[rng.permutation(num_shards)] = np.arange(num_shards)
+        window_of_shard = place // self.window_shards
+        if num_shards > self.window_shards << _KEY_WINDOW_BITS:
+            raise ValueError(f"{num_shards} shards in windows of {self.window_shards} are more windows than a plan holds")
         # One 64-bit key sorts by window, then noisy length; the utterance's number rides in its low bits, so that a plain
-        # sort (which numpy vectorises) does the work of an argsort and ties are settled by number.
+        # sort (which numpy vectorises) does the work of an argsort and ties are settled by number. In place wherever it
+        # can be: touching fresh memory costs more than the arithmetic.
         noise = rng.random(n, dtype=np.float32)
-        noisy = self.num_samples * (1.0 + LENGTH_NOISE * noise)
-        length_key = np.minimum(noisy / (noisy.max() / ((1 << _KEY_LENGTH_BITS) - 1)), (1 << _KEY_LENGTH_BITS) - 1).astype(np.uint64)
-        number = np.arange(n, dtype=np.uint64)
-        keys = (window << np.uint64(_KEY_LENGTH_BITS + INDEX_BITS)) | (length_key << np.uint64(INDEX_BITS)) | number
-        keys.sort()
-        order = (keys & np.uint64((1 << INDEX_BITS) - 1)).astype(np.int64)
-        window_starts = np.flatnonzero(np.diff(keys >> np.uint64(_KEY_LENGTH_BITS + INDEX_BITS), prepend=np.uint64(1 << 62)))
-        starts = self._cut(self.num_samples[order], window_starts)
-        return self._shuffled(order, starts, window_starts, rng)
+        noise *= LENGTH_NOISE
+        noise += 1.0
+        noisy = self.num_samples * noise
+        longest_key = (1 << _KEY_LENGTH_BITS) - 1
+        noisy /= max(noisy.max(), 1.0) / longest_key
+        order = np.minimum(noisy, longest_key, out=noisy).astype(np.int64)
+        order += (window_of_shard << _KEY_LENGTH_BITS).take(self.shard)
+        order <<= INDEX_BITS
+        order += np.arange(n)
+        order.view(np.uint64).sort()
+        order &= (1 << INDEX_BITS) - 1
+        num_in_shard = np.diff(np.searchsorted(self.shard, np.arange(num_shards + 1)))
+        num_in_window = np.bincount(window_of_shard, num_in_shard).astype(np.int64)
+        window_ends = np.cumsum(num_in_window[num_in_window > 0])
+        starts = self._cut(self.num_samples.take(order), window_ends)
+        return self._shuffled(order, starts, window_ends, rng)
 
-    def _cut(self, sorted_samples: np.ndarray, window_starts: np.ndarray) -> np.ndarray:
+    def _cut(self, sorted_samples: np.ndarray, window_ends: np.ndarray) -> np.ndarray:
         """Where each micro-batch begins: greedy, from the longest of a window down, `count x longest <= batch_samples`."""
-        # Noise lets a later utterance be longer than an earlier one; the running maximum from the end bounds both.
-        ends = np.append(window_starts[1:], len(sorted_samples))
+        batch_samples, most = self.batch_samples, self.max_utterances
         starts: list[int] = []
-        for first, end in zip(window_starts.tolist(), ends.tolist(), strict=True):
-            longest = np.maximum.accumulate(sorted_samples[first:end])
-            room = np.clip(self.batch_samples // longest, 1, self.max_utterances).astype(np.int64).data  # quick to index
+        first = 0
+        for end in window_ends.tolist():
+            # Noise lets a later utterance be longer than an earlier one; the running maximum bounds both.
+            longest = np.maximum.accumulate(sorted_samples[first:end]).data  # quick to index
             stop = end - first
             while stop > 0:
                 # `stop - 1` is the longest that is left, so it alone decides how many fit
-                stop = max(0, stop - room[stop - 1])
+                fit = batch_samples // (longest[stop - 1] or 1)
+                stop -= most if fit > most else fit or 1
                 starts.append(first + stop)
+            starts[-1] = first
+            first = end
         return np.sort(np.asarray(starts, dtype=np.int64))
 
-    def _shuffled(self, order: np.ndarray, starts: np.ndarray, window_starts: np.ndarray, rng: np.random.Generator) -> EpochPlan:
+    def _shuffled(self, order: np.ndarray, starts: np.ndarray, window_ends: np.ndarray, rng: np.random.Generator) -> EpochPlan:
         """Micro-batches in random order inside their window."""
-        window_of = np.searchsorted(window_starts, starts, side="right").astype(np.uint64)
+        window_of = np.searchsorted(window_ends, starts, side="right").astype(np.uint64)
         draw = rng.integers(0, 1 << 20, len(starts), dtype=np.uint64)
         keys = (window_of << np.uint64(48)) | (draw << np.uint64(INDEX_BITS)) | np.arange(len(starts), dtype=np.uint64)
         keys.sort()

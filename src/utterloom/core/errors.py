@@ -16,6 +16,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 40
+
 
 class UtterloomError(Exception):
     """A message for people, and what to do next in `hint`."""
@@ -75,4 +77,8 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     near = nearest(value, choices)
     if near:
         return f"did you mean {' or '.join(repr(name) for name in near)}?"
-    return f"choose from: {', '.join(sorted(choices))}" if choices else "there is nothing to choose from"
+    if not choices:
+        return "there is nothing to choose from"
+    listed = sorted(choices)
+    more = f" … and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
+    return f"choose from: {', '.join(listed[:MOST_LISTED])}{more}"

@@ -10,11 +10,12 @@ from fractions import Fraction
 from utterloom.core.errors import ConfigError
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+LONGEST = 1e12
 
 
 def seconds_to_samples(seconds: float, rate_hz: int) -> int:
     """The sample at which `seconds` falls, to the nearest: exact decimals, so that 1853.82 s stays where it was (E-P20)."""
-    exact = Fraction(repr(seconds)) * rate_hz
+    exact = Fraction(repr(float(seconds))) * rate_hz
     return math.floor(exact + Fraction(1, 2))
 
 
@@ -49,11 +50,11 @@ class Budget:
             amount, unit = float(match[1]), match[2]
             short = {"sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
                      "minutes": "m", "hour": "h", "hours": "h", "day": "d", "days": "d"}.get(unit, unit)
-            if amount > 0 and short in UNITS_S:
+            if 0 < amount < LONGEST and short in UNITS_S:
                 return cls(seconds=amount * UNITS_S[short])
-            if amount >= 1 and amount == int(amount) and unit in ("step", "steps"):
+            if 1 <= amount < LONGEST and amount == int(amount) and unit in ("step", "steps"):
                 return cls(steps=int(amount))
-            if amount >= 1 and amount == int(amount) and unit in ("epoch", "epochs"):
+            if 1 <= amount < LONGEST and amount == int(amount) and unit in ("epoch", "epochs"):
                 return cls(epochs=int(amount))
         raise ConfigError(f"budget {text!r} is not a length of training", "write 25m, 2h, 90s, 3000steps or 40epochs")
 

@@ -56,11 +56,13 @@ class Damage:
 
 
 class ShardTable:
-    """The rows of one shard in memory: byte ranges as arrays, text columns on demand."""
+    """The rows of one shard in memory: byte ranges as arrays, ids and texts as lists once they are asked for."""
 
     def __init__(self, name: str, table: pa.Table) -> None:
         self.name = name
+        self.audio_path = layout.audio_path(name)
         self.table = table
+        self._strings: dict[str, list[Any]] = {}
         self.ids = table.column("id")
         self.offsets = table.column("audio_offset").to_numpy()
         self.sizes = table.column("audio_bytes").to_numpy()
@@ -71,11 +73,18 @@ class ShardTable:
         return len(self.ids)
 
     def id(self, row: int) -> str:
-        return str(self.ids[row].as_py())
+        return str(self._column("id")[row])
 
     def text(self, row: int, view: str | None = None) -> str | None:
-        value: str | None = self.table.column(layout.view_column(view) if view else "text")[row].as_py()
+        value: str | None = self._column(layout.view_column(view) if view else "text")[row]
         return value
+
+    def _column(self, name: str) -> list[Any]:
+        """A column of strings as a list: one Arrow scalar costs as much as a dozen rows of it."""
+        found = self._strings.get(name)
+        if found is None:
+            found = self._strings[name] = self.table.column(name).to_pylist()
+        return found
 
     def value(self, row: int, column: str) -> Any:
         return self.table.column(column)[row].as_py()
@@ -135,9 +144,8 @@ class Corpus:
 
     def flac(self, table: ShardTable, row: int) -> bytes:
         """The FLAC bytes of one utterance, checked. Raises DamagedError naming the shard and the utterance."""
-        path = layout.audio_path(table.name)
         try:
-            content = self.store.read_range(path, int(table.offsets[row]), int(table.sizes[row]))
+            content = self.store.read_range(table.audio_path, int(table.offsets[row]), int(table.sizes[row]))
         except DamagedError as error:
             raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: {error.message}", VERIFY_HINT) from None
         if zlib.crc32(content) != table.crc32s[row]:

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from utterloom.core.artifact import TEMPORARY, output_errors, read_json, remove_temporaries, write_json
 from utterloom.models.contract import CHECKPOINTS, POINTERS, Contract
 from utterloom.text.tokenizers import CTCTokenizer
 
 TRAINER = "trainer"
+transformers_logging.disable_progress_bar()  # one bar a file, of which there is one
 
 
 class Checkpoints:

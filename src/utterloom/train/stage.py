@@ -22,6 +22,8 @@ from utterloom.core.log import log, set_up
 from utterloom.core.progress import progress
 from utterloom.core.records import Drop
 from utterloom.core.timing import Budget, format_duration
+from utterloom.core.ttq import FILE_NAME as LEDGER_FILE
+from utterloom.core.ttq import Milestone, TTQLedger
 from utterloom.models.contract import Contract
 from utterloom.runners.local import usable_cores
 from utterloom.shards.reader import Corpus
@@ -31,8 +33,6 @@ from utterloom.train.config import TrainConfig
 from utterloom.train.objectives import objective
 from utterloom.train.ranks import Ranks, outer_ranks, run_ranks
 from utterloom.train.trainer import Trainer
-from utterloom.core.ttq import FILE_NAME as LEDGER_FILE
-from utterloom.core.ttq import Milestone, TTQLedger
 
 STAGE = "train"
 ROUND_TRIP_TEXTS = 2000
@@ -187,7 +187,8 @@ def _summary(trainer: Trainer, ledger: Ledger, index: SplitIndex) -> dict[str, A
         "steps": state.step, "epochs": round(state.epoch + state.step_in_epoch / trainer.epoch_plan(state.epoch).num_steps, 3),
         "best_dev_wer": state.best_wer, "best_step": state.best_step,
         "parameters": sum(p.numel() for p in trainer.network.parameters()), "vocabulary": trainer.objective.tokenizer.vocab_size,
-        "seconds": {"training": round(state.train_s, 3), "validation": round(state.validation_s, 3)},
+        "seconds": {"training": round(state.train_s, 3), "validation": round(state.validation_s, 3),
+                    "cpu": round(state.cpu_s, 3)},
         "speech_s": round(state.speech_s, 3), "utterances_seen": state.utterances, "skipped_steps": state.skipped_steps,
         "guilty": state.guilty, "damaged": state.damaged, "quarantined_shards": [list(entry) for entry in index.quarantined],
         "milestones": list(trainer.ledger.states().values()), "ledger": ledger.summary()}
@@ -200,6 +201,7 @@ def explain(card: dict[str, Any]) -> list[str]:
         "never validated"
     lines = [f"{card['steps']:,} steps, {card['epochs']:g} epochs, {card['parameters'] / 1e6:.2f} M parameters: {wer}",
              f"  {format_duration(seconds['training'])} of training, {format_duration(seconds['validation'])} of validation, "
+             f"{format_duration(seconds['cpu'])} of CPU in all, "
              f"{card['speech_s'] / max(1e-9, seconds['training']):,.0f} s of speech a second"]
     for milestone in card["milestones"]:
         at = f" at {format_duration(milestone['achieved_at_s'])}" if milestone["achieved_at_s"] is not None else ""

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -32,17 +30,20 @@ from utterloom.core.errors import TrainingError
 from utterloom.core.log import log
 from utterloom.core.progress import Reporter
 from utterloom.core.timing import Budget, format_duration
+from utterloom.core.ttq import TTQLedger
 from utterloom.engines.torch import CTCEngine
 from utterloom.metrics.error_rates import ErrorCounts, char_errors, word_errors
 from utterloom.models.contract import Contract
 from utterloom.train.checkpoint import Checkpoints
 from utterloom.train.config import TrainConfig
+from utterloom.train.gradients import FlatGradients, accumulate, choose_precision, parameter_groups, seed_for
+from utterloom.train.interrupt import Interrupt
 from utterloom.train.objectives.ctc import CTCObjective, Statistics
 from utterloom.train.ranks import Ranks
 from utterloom.train.schedule import learning_rate_factor
-from utterloom.core.ttq import TTQLedger
+from utterloom.train.steplog import FILE_NAME as STEPS_FILE
+from utterloom.train.steplog import keep_steps, read_steps
 
-STEPS_FILE = "steps.jsonl"
 PROBE_STEPS = (300, 600, 1200)
 PROBE_WINDOW = 50
 LEARNT_FRACTION = 0.95
@@ -60,6 +61,7 @@ class State:
     step_in_epoch: int = 0
     train_s: float = 0.0
     validation_s: float = 0.0
+    cpu_s: float = 0.0
     speech_s: float = 0.0
     utterances: int = 0
     skipped_steps: int = 0
@@ -71,82 +73,6 @@ class State:
     recent_losses: list[float] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     guilty: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def wall_clock(self) -> float:
-        return self.train_s + self.validation_s
-
-
-class FlatGradients:
-    """All gradients as views of one buffer [num_parameters + EXTRA]; the tail carries the step's sums across ranks."""
-
-    EXTRA = 4
-    LOSS, COUNT, PROGRESS, STOP = range(4)
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        total = sum(p.numel() for p in parameters)
-        first = parameters[0]
-        self.buffer = torch.zeros(total + self.EXTRA, dtype=first.dtype, device=first.device)
-        self.gradients, self.extra = self.buffer[:total], self.buffer[total:]
-        offset = 0
-        for parameter in parameters:
-            parameter.grad = self.buffer[offset:offset + parameter.numel()].view_as(parameter)
-            offset += parameter.numel()
-
-
-def seed_for(*parts: object) -> int:
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (biases, norms) do not."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def accumulate(objective: CTCObjective, network: torch.nn.Module, batches: list[tuple[int, MicroBatch]], device: torch.device,
-               scale: float = 1.0, autocast: Any = None) -> tuple[float, int, list[Statistics]]:
-    """Add the gradients of the summed loss of some micro-batches; returns the loss sum, the count, and their statistics.
-
-    `batches` are (dropout seed, micro-batch): the noise of a micro-batch is its own, wherever it is computed.
-    """
-    loss_sum, count, statistics = 0.0, 0, []
-    for seed, batch in batches:
-        torch.manual_seed(seed)
-        with autocast() if autocast else contextlib.nullcontext():
-            stats = objective.loss(network, batch, device)
-        (stats.loss_sum * scale).backward()
-        loss_sum += float(stats.loss_b.sum())
-        count += stats.count
-        statistics.append(stats)
-    return loss_sum, count, statistics
-
-
-class Interrupt:
-    """Ctrl-C and SIGTERM ask for a stop after this step; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        with contextlib.suppress(ValueError):  # not the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        log.info("stopping after this step; press Ctrl-C again to stop at once without saving")
 
 
 class Trainer:
@@ -176,6 +102,7 @@ class Trainer:
         self._epoch_plan: tuple[int, EpochPlan] | None = None
         self._losses: deque[float] = deque(maxlen=2 * PROBE_WINDOW)
         self._last_save = (time.monotonic(), 0)
+        self._cpu_before_s = 0.0
         self.view = contract.view.partition("@")[0]
         num_workers = config.workers if config.workers is not None else (4 if device.type == "cuda" else 0)
         self.loader = Loader(index, objective.collate(config.augment.build(), config.seed, config.model.subsampling), self.view, num_workers,
@@ -436,9 +363,12 @@ class Trainer:
     def _save(self, is_best: bool) -> None:
         self._last_save = (time.monotonic(), self.state.step)
         # Every rank saw other utterances: what each quarantined is known to all from here on.
-        for damaged, guilty in self.ranks.gather((self.state.damaged, self.state.guilty)):
+        cpu_s = self._cpu_before_s
+        for damaged, guilty, rank_s in self.ranks.gather((self.state.damaged, self.state.guilty, time.process_time())):
             self.state.damaged = {**self.state.damaged, **damaged}
             self.state.guilty = {**self.state.guilty, **guilty}
+            cpu_s += rank_s
+        self.state.cpu_s = cpu_s
         if self.checkpoints is None:
             return
         contract = Contract(self.contract.objective, self.contract.view, self.contract.features,
@@ -451,7 +381,7 @@ class Trainer:
     def _resume(self) -> None:
         """Take up the last checkpoint, if there is one; the log of later steps is cut, their time stays spent."""
         folder = self.ranks.from_first(str(self.checkpoints.last) if self.checkpoints and self.checkpoints.last else None)
-        lines = _read_steps(self.run_folder / STEPS_FILE)
+        lines = read_steps(self.run_folder / STEPS_FILE)
         if folder is not None:
             from safetensors.torch import load_file
 
@@ -459,6 +389,7 @@ class Trainer:
             raw = json.loads((Path(folder) / "trainer" / "state.json").read_text())
             self._losses.extend(raw.pop("losses"))
             self.state = State(**raw)
+            self._cpu_before_s = self.state.cpu_s
             self.network.load_state_dict(load_file(Path(folder) / "model.safetensors"))
             for name, parameter in self.averaged.named_parameters():
                 parameter.copy_(tensors[f"averaged.{name}"])
@@ -473,7 +404,7 @@ class Trainer:
         self.state.train_s += lost_s  # budgets are not met by restarting (B-P2)
         self._last_save = (time.monotonic(), self.state.step)
         if self.ranks.is_first:
-            _keep_steps(self.run_folder / STEPS_FILE, [line for line in lines if line["step"] < self.state.step])
+            keep_steps(self.run_folder / STEPS_FILE, [line for line in lines if line["step"] < self.state.step])
             if folder is not None or lines:
                 self.ledger.append("resume", step=self.state.step, lost_steps=len(lost), lost_s=round(lost_s, 3),
                                    train_s=round(self.state.train_s, 3))
@@ -482,27 +413,3 @@ class Trainer:
             else:
                 self.ledger.append("start", step=0, train_s=0.0)
         self.ranks.gather(None)
-
-
-def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """bf16 where the GPU has it, else fp16 with a loss scale; fp32 on a CPU (K10)."""
-    if wanted == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
-
-
-def _read_steps(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of the step log; a last line that a kill cut short is none."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [json.loads(line) for line in whole.split(b"\n") if line.strip()]
-
-
-def _keep_steps(path: Path, lines: list[dict[str, Any]]) -> None:
-    from utterloom.core.artifact import atomic_write
-
-    with atomic_write(path) as file:
-        file.write(b"".join((json.dumps(line) + "\n").encode() for line in lines))

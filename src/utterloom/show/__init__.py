@@ -1,0 +1,35 @@
+"""`show`: explains any artifact, and any utterance back to its recordings.
+
+It reads and never writes, so that a training may be watched while it goes on, and it needs no torch. It lies beside
+`pipeline.py` and, like it, knows the verbs: how each explains its card, and with which command it goes on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from utterloom.show.place import Place, place_of
+
+__all__ = ["show"]
+
+
+def show(path: Path, utterance: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    """A JSON object for machines, and lines for people. Raises SourceError that says what a path is that is no artifact."""
+    place = place_of(path)
+    if utterance is not None:
+        from utterloom.show.utterance import explain_utterance
+
+        return explain_utterance(place, utterance)
+    value, lines = _explain(place)
+    header = {"kind": place.kind, "path": str(place.path), "state": place.state, "writer": place.writer}
+    return {key: entry for key, entry in header.items() if entry is not None} | value, lines
+
+
+def _explain(place: Place) -> tuple[dict[str, Any], list[str]]:
+    from utterloom.show import artifacts, recording, run
+
+    explainers = {
+        "manifest": artifacts.manifest, "corpus": artifacts.corpus, "report": artifacts.report, "model": artifacts.model,
+        "run": run.run, "shelf": artifacts.shelf, "recording": recording.recording}
+    return explainers[place.kind](place)

@@ -1,0 +1,69 @@
+"""Gradients as sums: what a step adds up over micro-batches and ranks before it divides once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import Any
+
+import torch
+
+from utterloom.batches.loader import MicroBatch
+from utterloom.train.objectives.ctc import CTCObjective, Statistics
+
+
+class FlatGradients:
+    """All gradients as views of one buffer [num_parameters + EXTRA]; the tail carries the step's sums across ranks."""
+
+    EXTRA = 4
+    LOSS, COUNT, PROGRESS, STOP = range(4)
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        total = sum(p.numel() for p in parameters)
+        first = parameters[0]
+        self.buffer = torch.zeros(total + self.EXTRA, dtype=first.dtype, device=first.device)
+        self.gradients, self.extra = self.buffer[:total], self.buffer[total:]
+        offset = 0
+        for parameter in parameters:
+            parameter.grad = self.buffer[offset:offset + parameter.numel()].view_as(parameter)
+            offset += parameter.numel()
+
+
+def seed_for(*parts: object) -> int:
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors (biases, norms) do not."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def accumulate(objective: CTCObjective, network: torch.nn.Module, batches: list[tuple[int, MicroBatch]], device: torch.device,
+               scale: float = 1.0, autocast: Any = None) -> tuple[float, int, list[Statistics]]:
+    """Add the gradients of the summed loss of some micro-batches; returns the loss sum, the count, and their statistics.
+
+    `batches` are (dropout seed, micro-batch): the noise of a micro-batch is its own, wherever it is computed.
+    """
+    loss_sum, count, statistics = 0.0, 0, []
+    for seed, batch in batches:
+        torch.manual_seed(seed)
+        with autocast() if autocast else contextlib.nullcontext():
+            stats = objective.loss(network, batch, device)
+        (stats.loss_sum * scale).backward()
+        loss_sum += float(stats.loss_b.sum())
+        count += stats.count
+        statistics.append(stats)
+    return loss_sum, count, statistics
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """bf16 where the GPU has it, else fp16 with a loss scale; fp32 on a CPU (K10)."""
+    if wanted == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -22,10 +22,10 @@ from utterloom.core.errors import AudioError, CorpusError, DamagedError
 from utterloom.core.log import log
 from utterloom.runners.local import enter_worker
 from utterloom.shards import layout
-from utterloom.shards.reader import VERIFY_HINT, Corpus
+from utterloom.shards.reader import VERIFY_HINT, Corpus, ShardInfo
 
 PREFETCH_PER_WORKER = 3
-MAX_REBUILDS = 5
+MAX_DEATHS_IN_A_ROW = 5
 
 
 @dataclass
@@ -65,7 +65,9 @@ Collate = Callable[[list[Item], int], dict[str, Any]]
 
 @dataclass(frozen=True)
 class SplitIndex:
-    """All utterances of a split by number: `num_samples`, `shard` (number) and `row` inside it, each [n]."""
+    """All readable utterances of a split by number: `num_samples`, `shard` (number) and `row` inside it, each [n].
+
+    `quarantined` are the shards that are hurt, (name, what is left out and why)."""
 
     corpus: Corpus
     shard_names: list[str]
@@ -76,35 +78,24 @@ class SplitIndex:
 
     @classmethod
     def open(cls, corpus: Corpus, split: str, on_damage: str = "quarantine") -> SplitIndex:
-        """Reads one column a shard. A shard whose files are missing or cut is quarantined, named, and left out, or with
-        on_damage="error" is a DamagedError. Raises CorpusError when nothing readable is left."""
-        names, lengths, quarantined = [], [], []
+        """Reads a few columns a shard. A shard whose files are missing or cut is quarantined, named, and left out, a cut tar
+        from the cut on; with on_damage="error" it is a DamagedError. Raises CorpusError when nothing readable is left."""
+        names, num_samples, rows, quarantined = [], [], [], []
         for info in corpus.shards_of(split):
-            try:
-                samples = corpus.column(info.name, "num_samples")
-                tar = layout.audio_path(info.name)
-                if not corpus.store.exists(tar):
-                    raise DamagedError(f"shard {info.name}: {tar} is missing", VERIFY_HINT)
-                if corpus.store.size_bytes(tar) != info.audio_bytes:
-                    raise DamagedError(f"shard {info.name}: {tar} has {corpus.store.size_bytes(tar):,} bytes of "
-                                       f"{info.audio_bytes:,}", VERIFY_HINT)
-                if len(samples) != info.utterances:
-                    raise DamagedError(f"shard {info.name}: {len(samples)} rows of {info.utterances}", VERIFY_HINT)
-            except DamagedError as error:
+            samples, readable, damage = _readable(corpus, info)
+            if damage is not None:
                 if on_damage == "error":
-                    raise
-                # A cut tar still serves the utterances before the cut; without its rows a shard serves nothing.
-                quarantined.append((info.name, error.message))
-                log.warning(f"{error.message}; what is readable of it is used, the rest is quarantined")
-                if "rows" in error.message or layout.utterances_path(info.name) in error.message or "missing" in error.message:
-                    continue
+                    raise DamagedError(f"shard {info.name}: {damage}", VERIFY_HINT)
+                left_out = info.utterances - int(readable.sum())
+                quarantined.append((info.name, f"{damage}; {left_out} of {info.utterances} utterances are left out"))
+                log.warning(f"shard {info.name}: {quarantined[-1][1]}")
             names.append(info.name)
-            lengths.append(samples)
-        if not sum(len(samples) for samples in lengths):
+            num_samples.append(samples[readable])
+            rows.append(np.flatnonzero(readable))
+        if not sum(len(readable) for readable in rows):
             raise CorpusError(f"split {split!r} of {corpus.url} has no readable utterance", VERIFY_HINT)
-        return cls(corpus, names, np.concatenate(lengths).astype(np.int64),
-                   np.repeat(np.arange(len(names)), [len(samples) for samples in lengths]),
-                   np.concatenate([np.arange(len(samples)) for samples in lengths]), quarantined)
+        shard = np.repeat(np.arange(len(names)), [len(readable) for readable in rows])
+        return cls(corpus, names, np.concatenate(num_samples), shard, np.concatenate(rows), quarantined)
 
     def __len__(self) -> int:
         return len(self.num_samples)
@@ -122,6 +113,17 @@ class SplitIndex:
                 yield table.id(int(row)), texts[int(row)]
 
 
+def _readable(corpus: Corpus, info: ShardInfo) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """(num_samples [rows], which rows can be read [rows], what is wrong with the shard)."""
+    nothing = np.zeros(0, np.int64), np.zeros(0, bool)
+    rows_damage, audio_damage = corpus.damage_of_rows(info.name), corpus.damage_of_audio(info.name)
+    if rows_damage is not None:
+        return *nothing, rows_damage
+    samples, offsets, sizes = corpus.columns(info.name, ["num_samples", "audio_offset", "audio_bytes"])
+    num_bytes = corpus.store.size_bytes(layout.audio_path(info.name)) if corpus.store.exists(layout.audio_path(info.name)) else 0
+    return samples, offsets + sizes <= num_bytes, audio_damage
+
+
 @dataclass(frozen=True)
 class _Task:
     """What a worker is sent: shard names and rows instead of utterance numbers, so that it needs no index."""
@@ -136,10 +138,12 @@ class Loader:
     `num_workers=0` reads here: right where every core already trains. `window_shards` shard tables stay cached a worker.
     """
 
-    def __init__(self, index: SplitIndex, collate: Collate, view: str | None, num_workers: int = 0, window_shards: int = 64) -> None:
+    def __init__(
+        self, index: SplitIndex, collate: Collate, view: str | None, num_workers: int = 0, window_shards: int = 64
+    ) -> None:
         self.index = index
         self.num_workers = num_workers
-        self.num_worker_deaths = 0
+        self.num_worker_deaths = self._deaths_in_a_row = 0
         self._state = (index.corpus.url, collate, view, window_shards)
         self._pool: ProcessPoolExecutor | None = None
         self._reader = _Reader(*self._state, corpus=index.corpus) if num_workers == 0 else None
@@ -151,10 +155,10 @@ class Loader:
             for task in tasks:
                 yield self._reader.read(task)
             return
-        flying: deque[tuple[_Task, Future[MicroBatch]]] = deque()
+        flying: deque[_Flight] = deque()
         depth = PREFETCH_PER_WORKER * self.num_workers
         for task in tasks:
-            flying.append((task, self._submit(task)))
+            flying.append(self._send(task))
             if len(flying) >= depth:
                 yield self._next(flying)
         while flying:
@@ -175,38 +179,56 @@ class Loader:
         index = self.index
         return _Task(epoch, [(index.shard_names[index.shard[number]], int(index.row[number])) for number in numbers])
 
-    def _submit(self, task: _Task) -> Future[MicroBatch]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.num_workers, mp_context=get_context("spawn"), initializer=_start_worker,
-                                             initargs=(os.getpid(), self._state))
-        try:
-            return self._pool.submit(_read_in_worker, task)
-        except BrokenProcessPool:
-            self._rebuild()
-            return self._submit(task)
-
-    def _next(self, flying: deque[tuple[_Task, Future[MicroBatch]]]) -> MicroBatch:
+    def _send(self, task: _Task) -> _Flight:
         while True:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(self.num_workers, mp_context=get_context("spawn"), initializer=_start_worker,
+                                                 initargs=(os.getpid(), self._state))
             try:
-                result = flying[0][1].result()
+                return _Flight(task, self._pool, self._pool.submit(_read_in_worker, task))
             except BrokenProcessPool:
-                self._rebuild()
-                # All that was under way went down with the pool; what had ended stays.
-                for number, (task, future) in enumerate(flying):
-                    if not future.done() or future.exception() is not None:
-                        flying[number] = (task, self._submit(task))
+                self._bury(self._pool)
+
+    def _next(self, flying: deque[_Flight]) -> MicroBatch:
+        """The result of the first task. All that was under way in a broken pool is sent again; what had ended stays."""
+        while True:
+            flight = flying[0]
+            try:
+                result = flight.future.result()
+            except (BrokenProcessPool, CancelledError):
+                self._bury(flight.pool)
+                for number, other in enumerate(flying):
+                    if other.pool is flight.pool and other.is_lost:
+                        flying[number] = self._send(other.task)
                 continue
+            self._deaths_in_a_row = 0
             flying.popleft()
             return result
 
-    def _rebuild(self) -> None:
+    def _bury(self, pool: ProcessPoolExecutor) -> None:
+        if pool is not self._pool:
+            return
+        self._pool = None
         self.num_worker_deaths += 1
+        self._deaths_in_a_row += 1
+        pool.shutdown(wait=True, cancel_futures=True)  # then every future has ended, one way or another
         log.warning("a reading process was killed; it is replaced and what it was reading is read again")
-        if self.num_worker_deaths > MAX_REBUILDS:
-            raise CorpusError(f"reading processes died {self.num_worker_deaths} times", "is there enough memory? use fewer workers")
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        if self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW:
+            raise CorpusError(f"reading processes died {self._deaths_in_a_row} times in a row",
+                              "is there enough memory? use fewer workers")
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A task under way."""
+
+    task: _Task
+    pool: ProcessPoolExecutor
+    future: Future[MicroBatch]
+
+    @property
+    def is_lost(self) -> bool:
+        return self.future.cancelled() or isinstance(self.future.exception(), BrokenProcessPool)
 
 
 class _Reader:
@@ -221,13 +243,15 @@ class _Reader:
         items: list[Item] = []
         damaged: list[tuple[str, str]] = []
         for shard, row in task.rows:
-            table = self._corpus.table(shard)
+            name = f"{shard}:{row}"  # until its id is known
             try:
+                table = self._corpus.table(shard)
+                name = table.id(row)
                 flac = self._corpus.flac(table, row)
             except DamagedError as error:
-                damaged.append((table.id(row), error.message))
+                damaged.append((name, error.message))
                 continue
-            items.append(Item(table.id(row), table.text(row, self._view), int(table.num_samples[row]), flac))
+            items.append(Item(name, table.text(row, self._view), int(table.num_samples[row]), flac))
         try:
             arrays = self._collate(items, task.epoch)
         except AudioError:

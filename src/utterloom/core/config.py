@@ -181,9 +181,9 @@ def _quoted(text: str) -> str:
 _WORDS = {
     "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
     "float_parsing": "a number", "float_type": "a number", "bool_parsing": "true or false", "bool_type": "true or false",
-    "string_type": "text", "path_type": "a path", "list_type": "a list, such as [a,b]",
-    "tuple_type": "a list, such as [a,b]",
-    "finite_number": "a finite number", "dict_type": "a mapping, such as {key: value}", "model_type": "a mapping, such as {key: value}",
+    "finite_number": "a finite number", "string_type": "text", "path_type": "a path",
+    "list_type": "a list, such as [a,b]", "tuple_type": "a list, such as [a,b]",
+    "dict_type": "a mapping, such as {key: value}", "model_type": "a mapping, such as {key: value}",
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utterloom.core.artifact import atomic_write
+from utterloom.core.artifact import atomic_write, output_errors
+from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop
 
 DROPS_FOLDER = "dropped"
@@ -43,16 +45,25 @@ class Ledger:
                 "dropped": len(self.drops), "reasons": summarise(self.drops)}
 
 
+def check_unique(ids: Iterable[str], where: str) -> None:
+    """Raises SourceError naming an id that is there twice: a sampler that repeats itself shall not pass for data (E-P10)."""
+    counts = Counter(ids)
+    twice = [utterance_id for utterance_id, count in counts.items() if count > 1]
+    if twice:
+        raise SourceError(f"{where}: {len(twice)} ids are there more than once, such as {twice[0]!r} ({counts[twice[0]]} times); "
+                          f"{counts.total()} utterances are {len(counts)} different ones")
+
+
 def summarise(drops: Iterable[Drop]) -> list[dict[str, Any]]:
     """One row a reason, the most frequent first: stage, reason, utterances, seconds (of those known), an example."""
-    drops = list(drops)
-    counts = Counter((drop.stage, drop.reason) for drop in drops)
+    members: dict[tuple[str, str], list[Drop]] = defaultdict(list)
+    for drop in drops:
+        members[drop.stage, drop.reason].append(drop)
     rows = []
-    for (stage, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        members = [drop for drop in drops if (drop.stage, drop.reason) == (stage, reason)]
-        known = [drop.seconds for drop in members if drop.seconds is not None]
-        rows.append({"stage": stage, "reason": reason, "utterances": count, "seconds": round(sum(known), 3),
-                     "utterances_of_unknown_length": count - len(known), "example": f"{members[0].id}: {members[0].detail}"})
+    for (stage, reason), group in sorted(members.items(), key=lambda item: (-len(item[1]), item[0])):
+        known = [drop.seconds for drop in group if drop.seconds is not None]
+        rows.append({"stage": stage, "reason": reason, "utterances": len(group), "seconds": round(math.fsum(known), 3),
+                     "utterances_of_unknown_length": len(group) - len(known), "example": f"{group[0].id}: {group[0].detail}"})
     return rows
 
 
@@ -63,9 +74,16 @@ def write_drops(path: Path, drops: Iterable[Drop]) -> None:
 
     schema = pa.schema([("id", pa.string()), ("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()),
                         ("seconds", pa.float64()), ("path", pa.string())])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{key: _spelled(value) if isinstance(value, str) else value for key, value in asdict(drop).items()} for drop in drops]
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        pq.write_table(pa.Table.from_pylist([asdict(drop) for drop in drops], schema=schema), file)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+
+
+def _spelled(text: str) -> str:
+    """What UTF-8 cannot say (half a character, from a file name that is not UTF-8) as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_drops(folder: Path) -> list[Drop]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from utterloom.core.artifact import output_errors
+from utterloom.core.errors import DamagedError
 
 FILE_NAME = "ttq.jsonl"
 
@@ -37,6 +38,8 @@ class TTQLedger:
     def append(self, event: str, **fields: Any) -> None:
         record = {"event": event, **fields}
         with output_errors(self.path), self.path.open("ab") as file:
+            if self.path.is_file():
+                file.truncate(_whole_bytes(self.path.read_bytes()))  # a last line that a kill cut short goes
             file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
@@ -74,12 +77,24 @@ class TTQLedger:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Whole lines only: a last line that a kill cut short was never written."""
+    """Whole lines only: a last line that a kill cut short, or that is being written, is not there yet."""
     if not path.exists():
         return []
     content = path.read_bytes()
-    whole, _, rest = content.rpartition(b"\n")
-    if rest:
-        with path.open("r+b") as file:
-            file.truncate(len(whole) + 1 if whole else 0)
-    return [json.loads(line) for line in whole.split(b"\n") if line.strip()]
+    events = []
+    for number, line in enumerate(content[:_whole_bytes(content)].split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or "event" not in event:
+            raise DamagedError(f"{path}, line {number}: not an event of this ledger; the file is damaged",
+                               "remove that line: what it said is lost, the rest counts")
+        events.append(event)
+    return events
+
+
+def _whole_bytes(content: bytes) -> int:
+    return content.rfind(b"\n") + 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,10 @@ from pydantic import Field
 from utterloom.audio.decode import decode, to_mono
 from utterloom.audio.encode import encode_flac, quantise_int16
 from utterloom.audio.resample import resample
-from utterloom.core.artifact import atomic_write, building, load_card
+from utterloom.core.artifact import atomic_write, building, load_card, sha256_of
 from utterloom.core.config import Config
-from utterloom.core.errors import AudioError, CorpusError, MissingPackageError, OutputError
-from utterloom.core.ledger import read_drops, summarise
+from utterloom.core.errors import AudioError, CorpusError, DamagedError, MissingPackageError, OutputError, SourceError
+from utterloom.core.ledger import check_unique, read_drops, summarise
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.records import Drop
@@ -26,8 +28,8 @@ from utterloom.core.timing import format_duration
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
-from utterloom.shards.reader import content_fingerprint, sha256_of
-from utterloom.shards.writer import shard_facts, write_shard
+from utterloom.shards.reader import content_fingerprint
+from utterloom.shards.writer import is_whole, shard_facts, write_shard
 
 STAGE = "pack"
 ROWS_AT_ONCE = 64
@@ -61,7 +63,7 @@ class ShardTask:
 
 def pack(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
     """Write the corpus folder, or go on where a killed pack stopped; returns its card."""
-    prepared = load_card(manifest, "manifest")
+    prepared = _checked_manifest(manifest)
     view = prepared["config"]["view"]
     identity = {"config": config.model_dump(mode="json", exclude={"workers"}), "manifest": prepared["fingerprint"],
                 "views": {view: prepared["view"]}}
@@ -70,7 +72,7 @@ def pack(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
             log.info(f"{corpus} is there already, packed from the same manifest with the same configuration")
             return load_card(corpus, "corpus")
         tasks = plan(manifest, corpus, config, view)
-        open_tasks = [task for task in tasks if not (corpus / layout.utterances_path(task.name)).exists()]
+        open_tasks = [task for task in tasks if not is_whole(corpus, task.name, STAGE)]
         if len(open_tasks) < len(tasks):
             log.info(f"{len(tasks) - len(open_tasks)} of {len(tasks)} shards are there already")
         workers = config.workers if config.workers is not None else usable_cores()
@@ -89,19 +91,38 @@ def pack(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
     return load_card(corpus, "corpus")
 
 
+def _checked_manifest(manifest: Path) -> dict[str, Any]:
+    """Its card. Raises SourceError where it is not a manifest, DamagedError where its bytes are not those that were written."""
+    prepared = load_card(manifest, "manifest")
+    path = manifest / layout.MANIFEST_FILE
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing", "prepare it again into a new folder")
+    if sha256_of(path) != prepared["utterances_sha256"]:
+        raise DamagedError(f"{path} does not match its checksum: it was cut short, or bytes in it have changed",
+                           "prepare it again into a new folder")
+    return prepared
+
+
 def plan(manifest: Path, corpus: Path, config: PackConfig, view: str) -> list[ShardTask]:
     """Consecutive rows of one split until a shard is full; from the manifest alone, so that every machine plans the same."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(manifest / layout.MANIFEST_FILE, columns=["split", "duration_s"])
+    table = pq.read_table(manifest / layout.MANIFEST_FILE, columns=["id", "split", "duration_s"])
+    if not len(table):
+        raise SourceError(f"{manifest} has no utterances")
+    ids = table.column("id")
+    if pc.count_distinct(ids).as_py() != len(ids):
+        check_unique(ids.to_pylist(), str(manifest))
     splits, durations = table.column("split").to_pylist(), table.column("duration_s").to_numpy()
     limit_s = config.shard_s or min(MAX_SHARD_S, max(MIN_SHARD_S, float(durations.sum()) / SHARDS_WANTED))
-    bounds, number, start, filled = [], 0, 0, 0.0
+    numbers: Counter[str] = Counter()
+    bounds, start, filled = [], 0, 0.0
     for row in range(len(splits) + 1):
         ends = row == len(splits) or (row > start and (splits[row] != splits[start] or filled + durations[row] > limit_s))
         if ends:
-            bounds.append((layout.shard_name(splits[start], number), start, row))
-            number = number + 1 if row < len(splits) and splits[row] == splits[start] else 0
+            bounds.append((layout.shard_name(splits[start], numbers[splits[start]]), start, row))
+            numbers[splits[start]] += 1
             start, filled = row, 0.0
         if row < len(splits):
             filled += float(durations[row])
@@ -122,11 +143,11 @@ def pack_utterance(row: dict[str, Any], sample_rate_hz: int) -> tuple[dict[str, 
             raise AudioError("no samples are left after resampling")
         quantised, _ = quantise_int16(samples)
         flac = encode_flac(quantised, sample_rate_hz)
-    except MissingPackageError as error:
-        return Drop(row["id"], STAGE, "needs a package", f"{error.message} ({error.hint})", row["duration_s"], row["spans"][0]["path"])
-    except (AudioError, FileNotFoundError, PermissionError) as error:
-        detail = error.message if isinstance(error, AudioError) else f"{error.strerror}"
-        return Drop(row["id"], STAGE, "not decodable", detail, row["duration_s"], row["spans"][0]["path"])
+    except (MissingPackageError, AudioError, OSError) as error:
+        reason = "needs a package" if isinstance(error, MissingPackageError) else "not decodable"
+        detail = str(error.strerror) if isinstance(error, OSError) else \
+            f"{error.message} ({error.hint})" if error.hint else error.message
+        return Drop(row["id"], STAGE, reason, detail, row["duration_s"], row["spans"][0]["path"])
     kept = {key: value for key, value in row.items() if key != "duration_s"}
     return {**kept, "duration_s": len(quantised) / sample_rate_hz, "num_samples": len(quantised),
             "sample_rate_hz": sample_rate_hz}, flac
@@ -198,20 +219,26 @@ def _commit(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str,
     shards: list[dict[str, Any]] = []
     num_in = num_ok = 0
     for task in tasks:
-        path = corpus / layout.utterances_path(task.name)
-        if not path.exists() or not (corpus / layout.audio_path(task.name)).exists():
+        if not is_whole(corpus, task.name, STAGE):
             raise CorpusError(f"shard {task.name} of {corpus} is not there", "run pack again")
+        path = corpus / layout.utterances_path(task.name)
         facts = shard_facts(path)
         num_in, num_ok = num_in + facts["in"], num_ok + facts["utterances"]
         shards.append({"name": task.name, "utterances": facts["utterances"], "seconds": facts["seconds"],
                        "audio_bytes": facts["audio_bytes"], "audio_sha256": facts["audio_sha256"],
                        "utterances_sha256": sha256_of(path)})
-    drops = read_drops(corpus)
+    drops = [drop for drop in read_drops(corpus) if drop.stage == STAGE]
     if num_in != num_ok + len(drops) or num_in != sum(task.stop - task.start for task in tasks):
         raise CorpusError(f"{corpus} does not add up: {num_in} in, {num_ok} packed, {len(drops)} dropped", "pack into a new folder")
     if num_ok == 0:
         reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(drops)[:3])
+        for part in (layout.UTTERANCES, layout.AUDIO, layout.DROPPED):
+            shutil.rmtree(corpus / part)  # so that the same command starts again once the reason is gone
         raise CorpusError(f"nothing could be packed: {reasons}")
+    dropped_before = sorted((Path(tasks[0].manifest) / layout.DROPPED).glob("*.parquet"))
+    for path in dropped_before:
+        with atomic_write(corpus / layout.DROPPED / path.name) as file:
+            file.write(path.read_bytes())
     splits = {}
     for name in dict.fromkeys(layout.split_of(shard["name"]) for shard in shards):
         members = [shard for shard in shards if layout.split_of(shard["name"]) == name]
@@ -224,7 +251,9 @@ def _commit(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str,
                                         "seconds_ok": round(sum(shard["seconds"] for shard in shards), 3),
                                         "reasons": summarise(drops)}],
         "layers": {"audio": {"kind": "audio", "format": "flac", "rate_hz": config.sample_rate_hz, "channels": 1, "bits": 16}},
-        "shards": shards, "prepared": {key: prepared[key] for key in ("reader", "config", "notes", "overlaps", "formats")}}
+        "shards": shards, "dropped": {f"{layout.DROPPED}/{path.name}": sha256_of(path)
+                                      for path in sorted((corpus / layout.DROPPED).glob("*.parquet"))},
+        "prepared": {key: prepared.get(key) for key in ("reader", "config", "notes", "overlaps", "formats", "joined")}}
     with atomic_write(corpus / layout.DATASET_CARD, "w") as file:
         file.write(dataset_card(card, view))
     return card
@@ -232,8 +261,8 @@ def _commit(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str,
 
 def dataset_card(card: dict[str, Any], view: str) -> str:
     """README.md for the Hugging Face Hub: `load_dataset()` reads the folder by its front matter."""
-    files = "\n".join(f"  - split: {name}\n    path: {layout.UTTERANCES}/{name}-*.parquet" for name in card["splits"])
-    languages = "\n".join(f"- {language}" for language in card["languages"]) or "- und"
+    files = "\n".join(f'  - split: "{name}"\n    path: {layout.UTTERANCES}/{name}-*.parquet' for name in card["splits"])
+    languages = "\n".join(f"- {json.dumps(language)}" for language in card["languages"]) or "- und"  # `no` is Norwegian
     rows = "\n".join(f"| {name} | {split['utterances']:,} | {split['hours']:.2f} | {split['shards']} |"
                      for name, split in card["splits"].items())
     dropped = "\n".join(f"| {row['stage']} | {row['reason']} | {row['utterances']:,} |"

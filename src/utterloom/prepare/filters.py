@@ -20,12 +20,27 @@ class Filter:
     judge: Callable[[Utterance], Verdict]
 
 
+def bad_characters() -> Filter:
+    """Half a character (a lone surrogate) comes from JSON escapes and from file names that are not UTF-8."""
+    def judge(utterance: Utterance) -> Verdict:
+        said = {"id": utterance.id, "text": utterance.text, "path": utterance.spans[0].path, "speaker": utterance.speaker,
+                "session": utterance.session, "language": utterance.language, **utterance.attributes}
+        for name, value in said.items():
+            try:
+                f"{name}{value or ''}".encode()
+            except UnicodeEncodeError:
+                return f"{name} {value!r} holds what is not a character"
+        return None
+
+    return Filter("bad characters", judge)
+
+
 def bad_id() -> Filter:
     return Filter("bad id", lambda utterance: layout.id_complaint(utterance.id))
 
 
 def duplicate_id() -> Filter:
-    """The first of several keeps the id. Holds every id seen, 8 bytes a hash."""
+    """The first of several keeps the id. Holds every id seen."""
     seen: set[str] = set()
 
     def judge(utterance: Utterance) -> Verdict:

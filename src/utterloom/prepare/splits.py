@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,11 @@ def listed_ids(name: str) -> list[str]:
     path = packaged.get(name) or Path(name)
     if not path.is_file():
         raise ConfigError(f"dev={name}: neither a fraction, nor a packaged list, nor a file", did_you_mean(name, packaged))
-    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"dev={name} cannot be read: {error}") from None
+    lines = (line.split(" #")[0].strip() for line in text.splitlines() if not line.startswith("#"))
     return [line for line in lines if line]
 
 
@@ -42,6 +47,8 @@ def hold_out_fraction(utterances: Sequence[Utterance], fraction: float, group_by
     """
     training = [u for u in utterances if u.split == "train"]
     groups = connected_groups(training, group_by)
+    if len(training) < 2:
+        raise ConfigError(f"dev={fraction:g}: no dev split can be held out of a single training utterance", "dev=0 holds out none")
     if len(groups) < 2:
         raise ConfigError(f"dev={fraction:g}: all {len(training)} training utterances hang together by {' and '.join(group_by)}, "
                           "so no disjoint dev split can be held out",
@@ -50,12 +57,12 @@ def hold_out_fraction(utterances: Sequence[Utterance], fraction: float, group_by
     rng.shuffle(groups)
     target = fraction * sum(u.duration_s for u in training)
     held: set[str] = set()
-    held_s = 0.0
+    held_s, num_left = 0.0, len(groups)
     for group in groups:
         size_s = sum(u.duration_s for u in group)
-        if held_s + size_s <= 1.25 * target:
+        if held_s + size_s <= 1.25 * target and num_left > 1:  # one is always left to train on
             held.update(u.id for u in group)
-            held_s += size_s
+            held_s, num_left = held_s + size_s, num_left - 1
         if held_s >= 0.9 * target:
             break
     if not held:
@@ -108,11 +115,14 @@ def overlaps(utterances: Sequence[Utterance], view: str | None) -> dict[str, dic
             for left, right in combinations(sorted(seen), 2)}
 
 
-def join_utterances(utterances: Sequence[Utterance], shortest: int, longest: int, copies: int, seed: int) -> list[Utterance]:
+def join_utterances(
+    utterances: Sequence[Utterance], shortest: int, longest: int, copies: int, seed: int, max_s: float = math.inf
+) -> list[Utterance]:
     """Each speaker's utterances of a split, in random groups of `shortest` to `longest`, become one utterance each.
 
     Every utterance is used exactly once a copy (the training split has `copies`, the others one); ids are unique. A last
-    group smaller than `shortest` stays as it is. Isolated words become connected speech this way.
+    group may be smaller than `shortest`, and so may one that would become longer than `max_s`. Isolated words become
+    connected speech this way.
     """
     by_owner: dict[tuple[str, str], list[Utterance]] = defaultdict(list)
     for utterance in utterances:
@@ -124,10 +134,24 @@ def join_utterances(utterances: Sequence[Utterance], shortest: int, longest: int
             shuffled = rng.sample(members, len(members))
             start = 0
             while start < len(shuffled):
-                group = shuffled[start:start + rng.randint(shortest, longest)]
+                group = _within(shuffled[start:start + rng.randint(shortest, longest)], max_s)
                 start += len(group)
-                joined.append(_joined(group, f"{split}-{speaker or 'x'}-{copy}-{len(joined):06d}"))
+                joined.append(_joined(group, f"{split}-{_in_id(speaker) or 'x'}-{copy}-{len(joined):06d}"))
     return joined
+
+
+def _within(group: Sequence[Utterance], max_s: float) -> Sequence[Utterance]:
+    """As many of them as last `max_s` together; at least one."""
+    total_s = 0.0
+    for number, utterance in enumerate(group):
+        total_s += utterance.duration_s
+        if number and total_s > max_s:
+            return group[:number]
+    return group
+
+
+def _in_id(speaker: str) -> str:
+    return "".join(character if character.isprintable() else "_" for character in speaker[:100])
 
 
 def _joined(group: Sequence[Utterance], utterance_id: str) -> Utterance:

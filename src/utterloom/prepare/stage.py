@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from utterloom.audio.probe import AudioInfo, probe
-from utterloom.core.artifact import atomic_write, building
+from utterloom.core.artifact import atomic_write, building, sha256_of
 from utterloom.core.config import Config
 from utterloom.core.errors import AudioError, MissingPackageError, SourceError
-from utterloom.core.ledger import DROPS_FOLDER, Ledger, summarise, write_drops
+from utterloom.core.ledger import DROPS_FOLDER, Ledger, check_unique, summarise, write_drops
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.records import SPLITS, Drop, Span, Utterance
 from utterloom.core.timing import format_duration, seconds_to_samples
 from utterloom.prepare import filters, splits
 from utterloom.prepare.readers import reader
+from utterloom.prepare.recordings import Finder
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
@@ -40,6 +41,12 @@ class JoinConfig(Config):
     copies: int = Field(1, ge=1)
     """how often each training utterance is used, in different company"""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> JoinConfig:
+        if self.max < self.min:
+            raise ValueError(f"join.max={self.max} is less than join.min={self.min}")
+        return self
+
 
 class PrepareConfig(Config):
     view: str = "basic"
@@ -47,8 +54,8 @@ class PrepareConfig(Config):
     language: str | None = None
     """language of utterances that do not say theirs"""
     dev: float | str = 0.1
-    """without a dev split: the fraction of training seconds to hold out, or a list of ids (a file, or a packaged name); 0 holds out none"""
-    group_by: list[Literal["speaker", "session", "recording"]] = ["speaker", "session", "recording"]
+    """without a dev split: the fraction of training seconds to hold out, or a list of ids (a file, or a packaged name)"""
+    group_by: list[Literal["speaker", "session", "recording"]] = Field(["speaker", "session", "recording"])
     """nothing of these is on both sides of a split that prepare makes"""
     seed: int = 0
     """of the held-out choice and of joins"""
@@ -62,6 +69,11 @@ class PrepareConfig(Config):
     """join a speaker's utterances into connected speech"""
     workers: int | None = Field(None, ge=0)
     """processes; by default one a core"""
+
+    @field_validator("view")
+    @classmethod
+    def _short(cls, value: str) -> str:
+        return normaliser(value).name
 
     @field_validator("dev")
     @classmethod
@@ -95,25 +107,30 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
             else:
                 drafts.append(item)
         labelled = _normalised(drafts, config)
-        probed = _probed(labelled, config.workers if config.workers is not None else usable_cores())
+        labelled, missing, respelled = _located(labelled)
+        probed = _probed(labelled, missing, config.workers if config.workers is not None else usable_cores())
         kept = _filtered(probed, ledger, config)
         ledger.check()
         if not kept:
             reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(ledger.drops)[:4])
             raise SourceError(f"nothing usable in {source}: {reasons or 'it holds no utterances'}")
         kept, notes = _split(kept, config, listed)
+        if respelled:
+            wanted, found = next(iter(respelled.items()))
+            notes.append(f"{len(respelled)} recordings were found under a name of another spelling, such as {Path(found).name!r} "
+                         f"for {Path(wanted).name!r}")
         card = _describe(kept, ledger, config, notes)
         if config.join is not None:
-            if config.join.max < config.join.min:
-                raise SourceError(f"join.max={config.join.max} is less than join.min={config.join.min}")
-            kept = splits.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed)
-            card["joined"] = {"from": ledger.num_ok, "to": len(kept)}
+            num_used = sum(config.join.copies if u.split == "train" else 1 for u in kept)
+            kept = splits.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed, config.max_s)
+            card["joined"] = {"from": ledger.num_ok, "used": num_used, "to": len(kept)}
             card.update(_totals(kept))
+        check_unique((u.id for u in kept), f"{manifest}")
         order = {name: number for number, name in enumerate(SPLITS)}
         kept.sort(key=lambda u: (order.get(u.split or "", len(order)), u.split or ""))  # stable: source order inside a split
         _write(manifest / layout.MANIFEST_FILE, kept, config.view)
         write_drops(manifest / DROPS_FOLDER / f"{STAGE}-00000.parquet", ledger.drops)
-        artifact.commit(card)
+        artifact.commit({**card, "utterances_sha256": sha256_of(manifest / layout.MANIFEST_FILE)})
     return _card(manifest)
 
 
@@ -129,17 +146,31 @@ def _normalised(utterances: Iterable[Utterance], config: PrepareConfig) -> list[
             for u in utterances]
 
 
-def _probed(utterances: list[Utterance], num_workers: int) -> Iterator[Utterance | Drop]:
+def _located(utterances: list[Utterance]) -> tuple[list[Utterance], dict[str, str], dict[str, str]]:
+    """Utterances with the names that their recordings have on disk; {path: complaint} of those that are not there; and
+    {as written: as found} of those that were found under another spelling."""
+    finder = Finder()
+    found = {path: finder.find(path) for path in dict.fromkeys(span.path for u in utterances for span in u.spans)}
+    respelled = {wanted: path for wanted, path in found.items() if path is not None and path != wanted}
+    if respelled:
+        utterances = [u.with_(spans=tuple(replace(span, path=respelled.get(span.path, span.path)) for span in u.spans))
+                      for u in utterances]
+    return utterances, {path: finder.complaint(path) for path, there in found.items() if there is None}, respelled
+
+
+def _probed(utterances: list[Utterance], missing: dict[str, str], num_workers: int) -> Iterator[Utterance | Drop]:
     """Every recording is opened once, in parallel; spans get integer samples. What cannot be opened is a Drop."""
-    paths = list(dict.fromkeys(span.path for u in utterances for span in u.spans))
+    found: dict[str, AudioInfo | str] = {path: f"missing\0{complaint}" for path, complaint in missing.items()}
+    paths = [path for path in dict.fromkeys(span.path for u in utterances for span in u.spans) if path not in found]
     chunks = [paths[start:start + PROBED_AT_ONCE] for start in range(0, len(paths), PROBED_AT_ONCE)]
-    found: dict[str, AudioInfo | str] = {}
     # Starting processes takes longer than reading a few hundred headers.
     runner = LocalRunner(num_workers if len(chunks) > 8 * num_workers else 0)
     with progress("probing", len(paths), "recordings") as report:
+        num_probed = 0
         for number, infos in runner.run(probe_all, chunks):
             found.update(zip(chunks[number], infos, strict=True))
-            report(len(found))
+            num_probed += len(infos)
+            report(num_probed)
     for utterance in utterances:
         yield _with_samples(utterance, found)
 
@@ -149,7 +180,7 @@ def probe_all(paths: Sequence[str]) -> list[AudioInfo | str]:
     results: list[AudioInfo | str] = []
     for path in paths:
         try:
-            results.append(probe(Path(path)) if Path(path).is_file() else f"missing\0there is no file {path}")
+            results.append(probe(Path(path)))
         except MissingPackageError as error:
             results.append(f"needs a package\0{error.message} ({error.hint})")
         except (AudioError, OSError) as error:
@@ -170,8 +201,8 @@ def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Ut
         complaint = None
         if start >= stop:
             complaint = f"it starts at {start / rate:.3f} s and ends at {stop / rate:.3f} s"
-        elif stop > info.num_samples + rate // 100:  # a hundredth of a second of rounding is forgiven
-            complaint = f"it ends at {stop / rate:.3f} s, the recording at {info.duration_s:.3f} s"
+        elif start >= info.num_samples or stop > info.num_samples + rate // 100:  # a hundredth of a second of rounding is forgiven
+            complaint = f"it lasts from {start / rate:.3f} s to {stop / rate:.3f} s, the recording {info.duration_s:.3f} s"
         if complaint:
             return Drop(utterance.id, STAGE, "span outside the recording", complaint, None, span.path)
         spans.append(Span(span.path, start, min(stop, info.num_samples), rate, info.num_channels))
@@ -179,8 +210,9 @@ def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Ut
 
 
 def _filtered(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig) -> list[Utterance]:
-    chain = [filters.bad_id(), filters.duplicate_id(), filters.bad_split(), filters.no_text(config.unlabelled == "keep"),
-             filters.empty_view(), filters.too_short(config.min_s), filters.too_long(config.max_s)]
+    chain = [filters.bad_characters(), filters.bad_id(), filters.duplicate_id(), filters.bad_split(),
+             filters.no_text(config.unlabelled == "keep"), filters.empty_view(),
+             filters.too_short(config.min_s), filters.too_long(config.max_s)]
     kept = []
     for item in items:
         if isinstance(item, Drop):

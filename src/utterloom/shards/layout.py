@@ -19,7 +19,9 @@ MANIFEST_FILE = "utterances.parquet"
 MAX_ID_CHARACTERS = 200
 VIEW_COLUMN = "text_"
 
-_SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<number>\d{5,})")
+_SPLIT = r"[a-z0-9_]+(\.[a-z0-9_]+)*"  # as the Hugging Face Hub wants it
+_SHARD_NAME = re.compile(rf"(?P<split>{_SPLIT})-(?P<number>[0-9]{{5,}})")
+MAX_SPLIT_CHARACTERS = 40
 
 
 def shard_name(split: str, number: int) -> str:
@@ -72,8 +74,8 @@ def id_complaint(utterance_id: str) -> str | None:
 
 def split_complaint(split: str) -> str | None:
     """Why a string cannot be a split's name (it becomes part of file names); None when it can."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.]{0,40}", split):
-        return "a split is named with small letters, digits, '_' and '.'"
+    if not re.fullmatch(_SPLIT, split) or len(split) > MAX_SPLIT_CHARACTERS:
+        return f"{split!r}: a split is named with small letters, digits, '_' and '.' inside"
     return None
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utterloom.core.artifact import load_card
-from utterloom.core.errors import CorpusError, DamagedError, did_you_mean
+from utterloom.core.artifact import load_card, sha256_of
+from utterloom.core.errors import CorpusError, DamagedError, SourceError, did_you_mean
 from utterloom.core.records import canonical_split
 from utterloom.shards import layout
 from utterloom.store import open_store
@@ -97,9 +97,13 @@ class Corpus:
         self.store = open_store(url)
         self.url = self.store.url
         self.card = load_card(Path(self.url), "corpus")
-        self.shards = [ShardInfo(**line) for line in self.card["shards"]]
-        self.sample_rate_hz: int = self.card["config"]["sample_rate_hz"]
-        self.views: list[str] = list(self.card["views"])
+        try:
+            self.shards = [ShardInfo(**line) for line in self.card["shards"]]
+            self.sample_rate_hz: int = self.card["config"]["sample_rate_hz"]
+            self.views: list[str] = list(self.card["views"])
+            self._by_name = {shard.name: shard for shard in self.shards if shard.split}
+        except (KeyError, TypeError, AttributeError, SourceError) as error:
+            raise DamagedError(f"{Path(self.url) / layout.CARD} is not the card of a corpus: {error}", "pack it again") from None
         self.cached_shards = CACHED_SHARDS
         self._tables: OrderedDict[str, ShardTable] = OrderedDict()
 
@@ -133,9 +137,10 @@ class Corpus:
             self._tables.move_to_end(shard)
         return found
 
-    def column(self, shard: str, name: str) -> np.ndarray:
-        """One column of a shard without the others."""
-        return np.asarray(self._read_table(shard, [name]).column(name).to_numpy())
+    def columns(self, shard: str, names: list[str]) -> list[np.ndarray]:
+        """Some columns of a shard, [rows] each, without the others."""
+        table = self._read_table(shard, names)
+        return [np.asarray(table.column(name).to_numpy()) for name in names]
 
     def texts(self, shard: str, view: str | None = None) -> list[str | None]:
         column = layout.view_column(view) if view else "text"
@@ -145,11 +150,14 @@ class Corpus:
     def flac(self, table: ShardTable, row: int) -> bytes:
         """The FLAC bytes of one utterance, checked. Raises DamagedError naming the shard and the utterance."""
         try:
-            content = self.store.read_range(table.audio_path, int(table.offsets[row]), int(table.sizes[row]))
+            return self._checked_flac(table, row)
         except DamagedError as error:
             raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: {error.message}", VERIFY_HINT) from None
+
+    def _checked_flac(self, table: ShardTable, row: int) -> bytes:
+        content = self.store.read_range(table.audio_path, int(table.offsets[row]), int(table.sizes[row]))
         if zlib.crc32(content) != table.crc32s[row]:
-            raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: the audio does not match its checksum", VERIFY_HINT)
+            raise DamagedError("the audio does not match its checksum")
         return content
 
     def row(self, table: ShardTable, row: int) -> dict[str, Any]:
@@ -165,21 +173,54 @@ class Corpus:
                 yield table, row
 
     def find(self, utterance_id: str) -> tuple[ShardTable, int] | None:
+        """Where an utterance is. Raises DamagedError when it may be in a shard whose rows are hurt."""
+        hurt: DamagedError | None = None
         for shard in self.shards:
-            table = self.table(shard.name)
+            try:
+                table = self.table(shard.name)
+            except DamagedError as error:
+                hurt = error
+                continue
             index = table.ids.index(utterance_id).as_py() if len(table) else -1
             if index >= 0:
                 return table, index
+        if hurt is not None:
+            raise hurt
+        return None
+
+    def damage_of_rows(self, shard: str) -> str | None:
+        """What is wrong with a shard's Parquet file; None when its bytes are those that were written."""
+        path = layout.utterances_path(shard)
+        if not self.store.exists(path):
+            return f"{path} is missing"
+        if self.store.size_bytes(path) == 0:
+            return f"{path} is empty"
+        if sha256_of(self.store.local_path(path)) != self._by_name[shard].utterances_sha256:
+            return f"{path} does not match its checksum: it was cut short, or bytes in it have changed"
+        return None
+
+    def damage_of_audio(self, shard: str) -> str | None:
+        """What the size of a shard's tar tells; `verify` looks into it."""
+        path, wanted = layout.audio_path(shard), self._by_name[shard].audio_bytes
+        if not self.store.exists(path):
+            return f"{path} is missing"
+        found = self.store.size_bytes(path)
+        if found == 0:
+            return f"{path} is empty"
+        if found != wanted:
+            return f"{path} has {found:,} bytes of {wanted:,}: it was {'cut short' if found < wanted else 'added to'}"
         return None
 
     def _read_table(self, shard: str, columns: list[str] | None = None) -> pa.Table:
-        path = layout.utterances_path(shard)
-        if not self.store.exists(path):
-            raise DamagedError(f"shard {shard}: {path} is missing", VERIFY_HINT)
+        # Parquet does not notice every flipped byte by itself. Hashing costs less than parsing.
+        damage = self.damage_of_rows(shard)
+        if damage is not None:
+            raise DamagedError(f"shard {shard}: {damage}", VERIFY_HINT)
         try:
-            return pq.read_table(self.store.local_path(path), columns=columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DamagedError(f"shard {shard}: {path} is damaged: {str(error).splitlines()[0]}", VERIFY_HINT) from None
+            return pq.read_table(self.store.local_path(layout.utterances_path(shard)), columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"shard {shard}: {layout.utterances_path(shard)} is damaged: {str(error).splitlines()[0]}",
+                               VERIFY_HINT) from None
 
 
 VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; packing again into a new folder repairs it"
@@ -188,53 +229,57 @@ VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; packing again i
 def verify(corpus: Corpus, on_shard: Any = None) -> list[Damage]:
     """Every file against its hash, every row against its bytes; names what is hurt, and finds all of it."""
     damages: list[Damage] = []
+    dropped: dict[str, str] = corpus.card.get("dropped", {})
     known = {path for shard in corpus.shards for path in (layout.utterances_path(shard.name), layout.audio_path(shard.name))}
+    seen: set[str] = set()
     for number, shard in enumerate(corpus.shards):
-        damages += _verify_shard(corpus, shard)
+        damages += _verify_shard(corpus, shard, seen)
         if on_shard:
             on_shard(number + 1)
-    for folder in (layout.UTTERANCES, layout.AUDIO):
+    for path, digest in dropped.items():
+        if not corpus.store.exists(path):
+            damages.append(Damage(path, None, "this list of what was dropped is missing"))
+        elif sha256_of(corpus.store.local_path(path)) != digest:
+            damages.append(Damage(path, None, "this list of what was dropped does not match its checksum"))
+    for folder in (layout.UTTERANCES, layout.AUDIO, *([layout.DROPPED] if dropped else [])):
         for name in corpus.store.list(f"{folder}/"):
-            if name not in known:
-                damages.append(Damage(name, None, "this file is not in corpus.json: it belongs to another corpus or another version"))
+            if name not in known and name not in dropped:
+                damages.append(Damage(name, None, "this file is not in corpus.json: it belongs to another corpus or version"))
     content = content_fingerprint([shard.__dict__ for shard in corpus.shards])
     if content != corpus.fingerprint:
         damages.append(Damage(layout.CARD, None, "the card's own fingerprint does not match its list of shards"))
+    if len(seen) != corpus.card["utterances"] and not damages:
+        damages.append(Damage(layout.CARD, None, f"the card counts {corpus.card['utterances']} utterances, there are {len(seen)}"))
     return damages
 
 
-def _verify_shard(corpus: Corpus, shard: ShardInfo) -> list[Damage]:
-    damages: list[Damage] = []
-    parquet, tar = layout.utterances_path(shard.name), layout.audio_path(shard.name)
-    for path, size, digest in ((parquet, None, shard.utterances_sha256), (tar, shard.audio_bytes, shard.audio_sha256)):
-        if not corpus.store.exists(path):
-            damages.append(Damage(shard.name, None, f"{path} is missing"))
-            continue
-        found = corpus.store.size_bytes(path)
-        if found == 0:
-            damages.append(Damage(shard.name, None, f"{path} is empty"))
-        elif size is not None and found != size:
-            damages.append(Damage(shard.name, None, f"{path} has {found:,} bytes of {size:,}: it was "
-                                                    f"{'cut short' if found < size else 'added to'}"))
-        elif sha256_of(corpus.store.local_path(path)) != digest:
-            damages.append(Damage(shard.name, None, f"{path} does not match its checksum: bytes in it have changed"))
-    if not damages or not corpus.store.exists(tar):
+def _verify_shard(corpus: Corpus, shard: ShardInfo, seen: set[str]) -> list[Damage]:
+    """`seen` are the ids of the shards before, and gets this one's."""
+    rows, audio = corpus.damage_of_rows(shard.name), corpus.damage_of_audio(shard.name)
+    tar = layout.audio_path(shard.name)
+    if audio is None and sha256_of(corpus.store.local_path(tar)) != shard.audio_sha256:
+        audio = f"{tar} does not match its checksum: bytes in it have changed"
+    damages = [Damage(shard.name, None, what) for what in (rows, audio) if what is not None]
+    if rows is not None:
         return damages
-    try:
-        table = corpus.table(shard.name)
-    except DamagedError:
-        return damages
+    table = corpus.table(shard.name)
+    if len(table) != shard.utterances:
+        damages.append(Damage(shard.name, None, f"{len(table)} rows, where corpus.json says {shard.utterances}"))
+    for row in range(len(table)):
+        if table.id(row) in seen:
+            damages.append(Damage(shard.name, table.id(row), "an earlier row of the corpus has the same id"))
+        seen.add(table.id(row))
+    if audio is not None and corpus.store.exists(tar):
+        damages += _hurt_utterances(corpus, table)
+    return damages
+
+
+def _hurt_utterances(corpus: Corpus, table: ShardTable) -> Iterator[Damage]:
     for row in range(len(table)):
         try:
             corpus.flac(table, row)
         except DamagedError as error:
-            damages.append(Damage(shard.name, table.id(row), error.message.split(": ", 1)[1]))
-    return damages
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            yield Damage(table.name, table.id(row), error.message.removeprefix(f"shard {table.name}, utterance {table.id(row)}: "))
 
 
 def content_fingerprint(shards: list[dict[str, Any]]) -> str:

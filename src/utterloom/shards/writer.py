@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utterloom.core.artifact import atomic_write
+from utterloom.core.artifact import atomic_write, output_errors
 from utterloom.core.ledger import write_drops
 from utterloom.core.records import Drop
 from utterloom.shards import layout
@@ -60,8 +60,9 @@ def write_shard(
     Order on disk: the tar, then the drops, then the Parquet, each renamed into place: where the Parquet is, all is.
     Returns the shard's line for the corpus card. Raises OutputError where it cannot be written.
     """
-    for part in (layout.UTTERANCES, layout.AUDIO, layout.DROPPED):
-        (folder / part).mkdir(exist_ok=True)
+    with output_errors(folder):
+        for part in (layout.UTTERANCES, layout.AUDIO, layout.DROPPED):
+            (folder / part).mkdir(exist_ok=True)
     kept: list[dict[str, Any]] = []
     drops: list[Drop] = []
     with atomic_write(folder / layout.audio_path(shard)) as file:
@@ -93,3 +94,13 @@ def shard_facts(path: Path) -> dict[str, Any]:
     metadata = pq.read_schema(path).metadata or {}
     facts: dict[str, Any] = json.loads(metadata[METADATA_KEY])
     return facts
+
+
+def is_whole(folder: Path, shard: str, stage: str = "pack") -> bool:
+    """Is all there that `write_shard` wrote? A tar or a Parquet file that was cut or removed since is written again."""
+    try:
+        facts = shard_facts(folder / layout.utterances_path(shard))
+        return (folder / layout.audio_path(shard)).stat().st_size == facts["audio_bytes"] \
+            and (folder / layout.dropped_path(stage, shard)).is_file()
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return False

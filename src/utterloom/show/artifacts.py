@@ -16,7 +16,7 @@ from utterloom.core.config import validate
 from utterloom.core.errors import SourceError
 from utterloom.core.timing import format_duration
 from utterloom.shards import layout
-from utterloom.show.lines import Command, Rows, amount, columns, labelled, percent, settings, wrapped
+from utterloom.show.lines import Command, Rows, amount, columns, labelled, parameters, percent, settings, wrapped
 from utterloom.show.picture import distribution
 from utterloom.show.place import CHECKPOINTS, CONTRACT, Place, artifacts_in
 
@@ -39,7 +39,7 @@ def manifest(place: Place) -> Explained:
     config = settings(card["config"], validate(PrepareConfig, {}).model_dump(mode="json"))
     again = Command.of("utterloom", "prepare", card["reader"], card["source"], place.path, *config)
     if place.state != "finished":
-        return card, [f"manifest {place.path}, {_unfinished(place)}", *labelled([
+        return {**card, "go_on": again}, [f"manifest {place.path}, {_unfinished(place)}", *labelled([
             ("from", f"{card['reader']} {card['source']}"),
             ("so far", "prepare writes all of it at its end: going on begins anew"),
             ("go on", again)])]
@@ -78,7 +78,7 @@ def corpus(place: Place) -> Explained:
         config = settings(card["config"], validate(PackConfig, {}).model_dump(mode="json"))
         again = Command.of("utterloom", "pack", source or "MANIFEST", place.path, *config)
         value, rows = _shards_so_far(place.path, source, card)
-        return card | value, [f"corpus {place.path}, {_unfinished(place)}", *labelled([*rows, ("go on", again)])]
+        return {**card, **value, "go_on": again}, [f"corpus {place.path}, {_unfinished(place)}", *labelled([*rows, ("go on", again)])]
     card = load_card(place.path, "corpus")
     prepared, wrong = card["prepared"], _wrong_files(place.path, card["shards"])
     tables = [place.path / layout.utterances_path(shard["name"]) for shard in card["shards"]]
@@ -104,7 +104,7 @@ def _about_shard(inside: Path, shards: list[dict[str, Any]]) -> str | None:
     for shard in shards:
         if inside.stem == shard["name"]:
             return (f"{inside.name}, of shard {shard['name']}: {amount(shard['utterances'], 'utterance')}, "
-                    f"{format_duration(shard['seconds'])}, {shard['audio_bytes'] / 1e6:.1f} MB")
+                    f"{format_duration(shard['seconds'])}, {shard['audio_bytes']:,} bytes of audio")
     return None
 
 
@@ -125,13 +125,13 @@ def _wrong_files(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
 
 def _shards_so_far(folder: Path, source: Path | None, identity: dict[str, Any]) -> tuple[dict[str, Any], Rows]:
     """The shards of a corpus under construction: which are there, of how many, and which one is being written."""
-    from utterloom.shards.writer import shard_facts
+    from utterloom.shards.writer import is_whole, shard_facts
 
-    there = sorted((folder / layout.UTTERANCES).glob(f"[!{TEMPORARY[0]}]*.parquet"))
-    facts = [shard_facts(path) for path in there]
-    begun = sorted({path.name.removeprefix(TEMPORARY).split(".")[0] for path in (folder / layout.AUDIO).glob(f"{TEMPORARY}*")})
+    parquets = sorted((folder / layout.UTTERANCES).glob(f"[!{TEMPORARY[0]}]*.parquet"))
+    there = {path.stem: shard_facts(path) for path in parquets if is_whole(folder, path.stem)}
+    begun = sorted({path.name.removeprefix(TEMPORARY).rsplit(".", 2)[0] for path in (folder / layout.AUDIO).glob(f"{TEMPORARY}*")})
     planned = _planned(source, folder, identity) if source else None
-    names = [path.stem for path in there]
+    names, facts = list(there), list(there.values())
     of = f" of {len(planned)}" if planned else ""
     value = {"shards_there": names, "shards_planned": planned, "shards_begun": begun}
     return value, [
@@ -222,7 +222,7 @@ def report(place: Place) -> Explained:
     if place.state != "finished":
         model = place.path.parent.parent if place.path.absolute().parent.name == "evaluations" else "MODEL"
         again = Command.of("utterloom", "evaluate", model, "CORPUS", "--split", card["split"])
-        return card, [f"report {place.path}, {_unfinished(place)}", *labelled([
+        return {**card, "go_on": again}, [f"report {place.path}, {_unfinished(place)}", *labelled([
             ("so far", "evaluate writes all of it at its end: going on begins anew"), ("go on", again)])]
     card = load_card(place.path, "report")
     made, speed = card["provenance"], ""
@@ -249,11 +249,11 @@ def model(place: Place) -> Explained:
     config = read_json(place.path / "config.json") if (place.path / "config.json").is_file() else {}
     name = (config.get("architectures") or [config.get("model_type", "unknown architecture")])[0]
     weights = sorted(place.path.glob("*.safetensors"))
-    parameters = sum(_num_parameters(path) for path in weights)
-    size = f"{parameters / 1e6:.2f} M parameters, {sum(path.stat().st_size for path in weights) / 1e6:,.1f} MB"
+    num_parameters = sum(_num_parameters(path) for path in weights)
+    size = f"{parameters(num_parameters)}, {sum(path.stat().st_size for path in weights) / 1e6:,.1f} MB"
     shape = [f"{config[key]:,} {words}" for key, words in (("num_hidden_layers", "layers"), ("hidden_size", "wide"),
                                                            ("vocab_size", "tokens")) if isinstance(config.get(key), int)]
-    value: dict[str, Any] = {"architecture": name, "parameters": parameters, "config": config, "contract": None}
+    value: dict[str, Any] = {"architecture": name, "parameters": num_parameters, "config": config, "contract": None}
     rows: Rows = [("network", f"{name}{': ' if shape else ''}{', '.join(shape)}"),
                   ("size", size if weights else "no weights are there")]
     if not (place.path / CONTRACT).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import textwrap
@@ -55,7 +56,7 @@ def labelled(rows: Iterable[tuple[str, str | None]]) -> list[str]:
 def wrapped(lines: Iterable[str]) -> list[str]:
     """Lines that a stage wrote, each wrapped beneath its own indentation."""
     pieces = []
-    for line in lines:
+    for line in itertools.chain.from_iterable(text.split("\n") for text in lines):
         indent = " " * (len(line) - len(line.lstrip(" ")))
         pieces += textwrap.wrap(line, columns(), subsequent_indent=indent + 2 * INDENT, break_long_words=False,
                                 break_on_hyphens=False) or [""]
@@ -83,6 +84,11 @@ def _spelled(value: Any) -> str:
 def amount(count: int, noun: str, plural: str | None = None) -> str:
     """Such as `1 shard` or `1,204 shards`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def parameters(count: int) -> str:
+    """Such as `2.95 M parameters`; small networks exactly."""
+    return f"{count / 1e6:,.2f} M parameters" if count >= 1e5 else amount(count, "parameter")
 
 
 def percent(rate: float | None) -> str:

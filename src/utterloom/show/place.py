@@ -18,9 +18,6 @@ CONTRACT, CHECKPOINTS, POINTERS = "utterloom.json", "checkpoints", "checkpoints.
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm", ".mka", ".aiff", ".aif",
                             ".au", ".caf", ".sph", ".wma", ".amr", ".w64"})
 MAX_FOLDERS = 500  # that are looked into for artifacts
-# What only the identity of this kind holds: `.building.json` does not name its kind.
-_OWN_KEY = {"manifest": "reader", "corpus": "manifest", "report": "weights", "run": "view"}
-
 State = Literal["finished", "being made", "stopped"]
 
 
@@ -85,8 +82,9 @@ def _artifact(folder: Path) -> Place | None:
     if kind is not None:
         return Place(folder, kind, "finished")
     if (folder / BUILDING).is_file():
-        identity = read_json(folder / BUILDING)
-        kind = next((kind for kind in KINDS if _OWN_KEY[kind] in identity), "run")
+        kind = read_json(folder / BUILDING).get("kind")
+        if kind not in KINDS:
+            raise SourceError(f"{folder / BUILDING} does not say what is being made there", "remove that folder and make it again")
     elif (folder / "config.yaml").is_file() and ((folder / "steps.jsonl").is_file() or (folder / CHECKPOINTS).is_dir()):
         kind = "run"
     if kind is not None:

@@ -5,9 +5,7 @@ All of it is read from the files that a run keeps anyway, in whole lines, so tha
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +15,19 @@ from utterloom.core.artifact import kind_of, load_card, read_json
 from utterloom.core.errors import SourceError
 from utterloom.core.timing import Budget, format_duration
 from utterloom.core.ttq import FILE_NAME, Milestone, TTQLedger
-from utterloom.show.lines import Command, amount, columns, labelled, percent
+from utterloom.show.lines import Command, amount, columns, labelled, parameters, percent
 from utterloom.show.picture import course
 from utterloom.show.place import CHECKPOINTS, POINTERS, Place
+from utterloom.train.steplog import FILE_NAME as STEPS_FILE
+from utterloom.train.steplog import read_steps
 
-STEPS_FILE = "steps.jsonl"
 _STATES = {"achieved": "reached", "achieved_late": "reached, after its time", "missed": "missed", "pending": "not reached yet"}
 
 
 def run(place: Place) -> tuple[dict[str, Any], list[str]]:
     """The same account for a run that is finished, being trained, or stopped."""
     card, config = load_card(place.path, "run") if place.state == "finished" else place.card(), config_of(place.path)
-    steps, ledger = _objects(place.path / STEPS_FILE), _ledger(place.path, config)
+    steps, ledger = read_steps(place.path / STEPS_FILE), _ledger(place.path, config)
     pointers = _json(place.path / CHECKPOINTS / POINTERS)
     saved = _json(place.path / CHECKPOINTS / pointers["last"] / "trainer" / "state.json") if "last" in pointers else {}
     corpus, complaint = corpus_of(place.path, config, card.get("corpus"))
@@ -85,14 +84,6 @@ def corpus_of(artifact: Path, config: dict[str, Any], content: str | None) -> tu
     return other, "its bytes are others now: it was made again since" if other else "no longer there"
 
 
-def _objects(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, whole lines only. Unlike the writer's own reader, this one repairs nothing."""
-    if not path.is_file():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [json.loads(line) for line in whole.split(b"\n") if line.strip()]
-
-
 def _json(path: Path) -> dict[str, Any]:
     """A file that may not be there yet, or any more: checkpoints come and go while we look."""
     try:
@@ -102,12 +93,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _ledger(folder: Path, config: dict[str, Any]) -> TTQLedger:
-    """The run's ledger, replayed. It is opened on nothing, because opening a ledger mends the file that it is on."""
     targets = [Milestone(entry["wer"], Budget.parse(entry["budget"]).seconds if entry["budget"] else None)
                for entry in config.get("milestones") or []]
-    ledger = TTQLedger(Path(os.devnull), targets)
-    ledger.events = _objects(folder / FILE_NAME)
-    return ledger
+    return TTQLedger(folder / FILE_NAME, targets)
 
 
 def _facts(card: dict[str, Any], steps: list[dict[str, Any]], ledger: TTQLedger, saved: dict[str, Any],
@@ -126,8 +114,8 @@ def _facts(card: dict[str, Any], steps: list[dict[str, Any]], ledger: TTQLedger,
     facts = {
         "steps": num_steps, "epochs": last["epoch"] if last else 0, "progress": progress,
         "best_dev_wer": best["wer"] if best else None, "best_step": best["step"] if best else None,
-        "seconds": {"training": train_s, "validation": max([saved.get("validation_s", 0.0),
-                                                            *(event["validation_s"] for event in validations)])},
+        "seconds": {"training": train_s, "cpu": saved.get("cpu_s"),
+                    "validation": max([saved.get("validation_s", 0.0), *(event["validation_s"] for event in validations)])},
         "speech_s": sum(line["speech_s"] for line in steps), "skipped_steps": sum(line["skipped"] for line in steps),
         "damaged": saved.get("damaged", {}), "guilty": saved.get("guilty", {}), "milestones": list(ledger.states().values()),
         "resumes": len(resumes), "taken_again_s": round(sum(event["lost_s"] for event in resumes), 3), "left_s": left_s,
@@ -194,7 +182,8 @@ def _time_apart(facts: dict[str, Any]) -> str:
     if facts["resumes"]:
         again = f"; resumed {amount(facts['resumes'], 'time')}, {format_duration(facts['taken_again_s'])} of it taken again"
     pace = f"; {facts['speech_s'] / seconds['training']:,.0f} s of speech a second" if seconds["training"] > 0 else ""
-    return f"{format_duration(seconds['training'])} training, {format_duration(seconds['validation'])} validation{pace}{again}"
+    cpu = f", {format_duration(seconds['cpu'])} of CPU in all" if seconds.get("cpu") else ""
+    return f"{format_duration(seconds['training'])} training, {format_duration(seconds['validation'])} validation{cpu}{pace}{again}"
 
 
 def _targets(milestones: list[dict[str, Any]]) -> Iterator[str]:
@@ -219,7 +208,7 @@ def _network(card: dict[str, Any], config: dict[str, Any]) -> str | None:
     network, tokenizer = config.get("model"), config.get("tokenizer", {})
     if not network:
         return None
-    size = f", {card['parameters'] / 1e6:.2f} M parameters" if "parameters" in card else ""
+    size = f", {parameters(card['parameters'])}" if "parameters" in card else ""
     vocabulary = f"{card['vocabulary']:,}" if "vocabulary" in card else f"up to {tokenizer.get('vocab_size')}"
     return (f"{config['objective']}, {amount(network['num_hidden_layers'], 'layer')} of {network['hidden_size']}{size}, "
             f"{vocabulary} {tokenizer.get('kind')} tokens, budget {Budget.parse(config['budget'])}, seed {config['seed']}")

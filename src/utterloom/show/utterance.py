@@ -30,6 +30,7 @@ from utterloom.show.run import config_of, corpus_of
 
 NUM_NEAREST = 4
 GAP = "·"
+SAID, HEARD = "  said   ", "  heard  "
 
 Explained = tuple[dict[str, Any], list[str]]
 
@@ -216,20 +217,20 @@ def _pictured(levels: Levels) -> list[str]:
 
 
 def _comparison(report: str, reference: str, heard: str) -> list[str]:
-    """What was said over what was heard, word beneath word; words that differ stand in capitals of their own: brackets."""
+    """What was said over what was heard, word beneath word; what was heard wrongly is in brackets."""
     edits = align(words_of(reference), words_of(heard))
     counts = ErrorCounts.of(edits)
     errors = amount(counts.errors, "error") if counts.errors else "no errors"
     lines = ["", f"{INDENT}heard, with {errors} in {amount(counts.reference_length, 'word')} ({report}):"]
-    said, read, width = INDENT, INDENT, 0
+    said, read, width = SAID, HEARD, 0
     for edit in edits:
         ref, hyp = edit.ref or GAP, edit.hyp or GAP
         if edit.op != "equal":
             hyp = f"[{hyp}]"
         cells = max(cell_len(ref), cell_len(hyp))
-        if width + cells + 1 > columns() - 2 * len(INDENT) and width:
+        if width and len(SAID) + width + cells > columns():
             lines += [said.rstrip(), read.rstrip()]
-            said, read, width = INDENT, INDENT, 0
+            said, read, width = SAID, HEARD, 0
         said += ref + " " * (cells - cell_len(ref) + 1)
         read += hyp + " " * (cells - cell_len(hyp) + 1)
         width += cells + 1

@@ -5,6 +5,7 @@ Names inside a store are relative, with forward slashes. A store never lists wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -48,8 +49,8 @@ class Store(Protocol):
 def open_store(url: str | Path) -> Store:
     """The store at a path or URL. Raises ConfigError for a scheme that nobody serves."""
     text = str(url)
-    if "://" in text and not text.startswith("file://"):
-        scheme = text.split("://", 1)[0]
-        raise ConfigError(f"{text!r}: this version reads and writes local folders only, not {scheme}://",
+    scheme = re.match(r"([a-z][a-z0-9+]+):/", text)  # a Path has lost the second slash
+    if scheme and scheme[1] != "file":
+        raise ConfigError(f"{text!r}: this version reads and writes local folders only, not {scheme[1]}://",
                           "copy it to a local folder first")
-    return LocalStore(Path(text.removeprefix("file://")))
+    return LocalStore(Path(text.removeprefix("file://").removeprefix("file:")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -15,39 +16,41 @@ MAX_OPEN_FILES = 64
 
 
 class LocalStore:
-    """Files under `root`. Ranges are read with pread on a few kept descriptors; safe across threads, not to be forked."""
+    """Files under `root`. Ranges are read with pread on a few kept descriptors; safe across threads."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
-        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def list(self, prefix: str = "") -> Iterator[str]:
         for path in sorted(self.root.rglob("*")):
-            name = path.relative_to(self.root).as_posix()
-            if path.is_file() and name.startswith(prefix) and not path.name.startswith((TEMPORARY, ".")):
-                yield name
+            inside = path.relative_to(self.root)
+            is_hidden = any(part.startswith(".") for part in inside.parts)  # temporaries too
+            if not is_hidden and path.is_file() and inside.as_posix().startswith(prefix):
+                yield inside.as_posix()
 
     def exists(self, name: str) -> bool:
         return (self.root / name).is_file()
 
     def size_bytes(self, name: str) -> int:
-        try:
+        with _input_errors(self.root / name):
             return (self.root / name).stat().st_size
-        except FileNotFoundError:
-            raise SourceError(f"{self.root / name} does not exist") from None
 
     def read(self, name: str) -> bytes:
-        try:
+        with _input_errors(self.root / name):
             return (self.root / name).read_bytes()
-        except FileNotFoundError:
-            raise SourceError(f"{self.root / name} does not exist") from None
 
     def read_range(self, name: str, offset: int, num_bytes: int) -> bytes:
-        content = os.pread(self._descriptor(name), num_bytes, offset)
+        path = self.root / name
+        file = self._open(name)
+        try:
+            content = os.pread(file.descriptor, num_bytes, offset)
+        except (OSError, ValueError, OverflowError) as error:
+            raise DamagedError(f"{path} cannot be read at byte {offset}: {error}") from None
         if len(content) != num_bytes:
-            raise DamagedError(f"{self.root / name} ends before byte {offset + num_bytes}: it was cut short")
+            raise DamagedError(f"{path} ends before byte {offset + num_bytes}: it was cut short")
         return content
 
     def put(self, name: str, content: bytes) -> None:
@@ -63,7 +66,10 @@ class LocalStore:
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                temporary.write_bytes(content)
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(temporary, path)  # fails when the name is taken, atomically
             except FileExistsError:
                 return False
@@ -76,20 +82,40 @@ class LocalStore:
 
     def close(self) -> None:
         with self._lock:
-            while self._descriptors:
-                os.close(self._descriptors.popitem()[1])
+            self._files.clear()
 
-    def _descriptor(self, name: str) -> int:
+    def _open(self, name: str) -> _OpenFile:
         with self._lock:
-            descriptor = self._descriptors.get(name)
-            if descriptor is None:
+            file = self._files.get(name)
+            if file is None:
                 try:
-                    descriptor = os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
+                    file = self._files[name] = _OpenFile(os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC))
+                except (FileNotFoundError, NotADirectoryError):
                     raise DamagedError(f"{self.root / name} is missing") from None
-                self._descriptors[name] = descriptor
-                if len(self._descriptors) > MAX_OPEN_FILES:
-                    os.close(self._descriptors.popitem(last=False)[1])
+                except OSError as error:
+                    raise DamagedError(f"{self.root / name} cannot be opened: {error.strerror}") from None
+                if len(self._files) > MAX_OPEN_FILES:
+                    self._files.popitem(last=False)
             else:
-                self._descriptors.move_to_end(name)
-            return descriptor
+                self._files.move_to_end(name)
+            return file
+
+
+class _OpenFile:
+    """A descriptor that closes when the last one who reads from it lets go of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+@contextlib.contextmanager
+def _input_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(f"{path} does not exist") from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None

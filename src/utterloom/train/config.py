@@ -60,8 +60,14 @@ class BatchConfig(Config):
 
 
 class OptimizerConfig(Config):
+    kind: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the matrices of the encoder's layers, AdamW for the rest; adamw: AdamW for all"""
     lr: float = Field(2e-3, gt=0)
     """peak learning rate of AdamW"""
+    muon_lr: float = Field(2e-3, gt=0)
+    """peak learning rate of Muon"""
+    muon_iterations: int = Field(5, ge=1, le=12)
+    """Newton-Schulz iterations"""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's running averages"""
     weight_decay: float = Field(0.02, ge=0)

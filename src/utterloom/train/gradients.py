@@ -15,8 +15,8 @@ from utterloom.train.objectives.ctc import CTCObjective, Statistics
 class FlatGradients:
     """All gradients as views of one buffer [num_parameters + EXTRA]; the tail carries the step's sums across ranks."""
 
-    EXTRA = 4
-    LOSS, COUNT, PROGRESS, STOP = range(4)
+    EXTRA = 5
+    LOSS, COUNT, TRAIN_S, STOP, SAVE = range(EXTRA)
 
     def __init__(self, network: torch.nn.Module) -> None:
         parameters = [p for p in network.parameters() if p.requires_grad]
@@ -33,13 +33,6 @@ class FlatGradients:
 def seed_for(*parts: object) -> int:
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (biases, norms) do not."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def accumulate(objective: CTCObjective, network: torch.nn.Module, batches: list[tuple[int, MicroBatch]], device: torch.device,

@@ -36,9 +36,10 @@ from utterloom.metrics.error_rates import ErrorCounts, char_errors, word_errors
 from utterloom.models.contract import Contract
 from utterloom.train.checkpoint import Checkpoints
 from utterloom.train.config import TrainConfig
-from utterloom.train.gradients import FlatGradients, accumulate, choose_precision, parameter_groups, seed_for
+from utterloom.train.gradients import FlatGradients, accumulate, choose_precision, seed_for
 from utterloom.train.interrupt import Interrupt
 from utterloom.train.objectives.ctc import CTCObjective, Statistics
+from utterloom.train.optimizer import Optimizer
 from utterloom.train.ranks import Ranks
 from utterloom.train.schedule import learning_rate_factor
 from utterloom.train.steplog import FILE_NAME as STEPS_FILE
@@ -95,14 +96,16 @@ class Trainer:
         self.network = objective.build(config.model.model_dump()).to(device).train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.gradients = FlatGradients(self.network)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.optimizer.weight_decay), lr=config.optimizer.lr,
-                                           betas=config.optimizer.betas, fused=True)
+        self.optimizer = Optimizer(self.network, config.optimizer, ranks)
         self.precision = choose_precision(config.precision, device)
         self.checkpoints = Checkpoints(run) if ranks.is_first else None
         self._epoch_plan: tuple[int, EpochPlan] | None = None
         self._losses: deque[float] = deque(maxlen=2 * PROBE_WINDOW)
         self._last_save = (time.monotonic(), 0)
         self._cpu_before_s = 0.0
+        self._clock = 0.0
+        self._factor = 0.0
+        self._agreed_train_s = 0.0  # the first rank's clock at the last step: what all ranks judge progress by
         self.view = contract.view.partition("@")[0]
         num_workers = config.workers if config.workers is not None else (4 if device.type == "cuda" else 0)
         self.loader = Loader(index, objective.collate(config.augment.build(), config.seed, config.model.subsampling), self.view, num_workers,
@@ -118,7 +121,7 @@ class Trainer:
     def progress(self) -> float:
         """How much of the budget is spent: 0 to 1."""
         if self.budget.seconds is not None:
-            return min(1.0, self.state.train_s / self.budget.seconds)
+            return min(1.0, self._agreed_train_s / self.budget.seconds)
         if self.budget.steps is not None:
             return min(1.0, self.state.step / self.budget.steps)
         assert self.budget.epochs is not None
@@ -143,33 +146,35 @@ class Trainer:
         validations_done = self._validations_due()
         steps_file = (self.run_folder / STEPS_FILE).open("ab", buffering=0) if self.ranks.is_first else None
         with Interrupt() as interrupt, contextlib.closing(self.loader):
-            clock = time.perf_counter()
+            self._clock = time.perf_counter()
             while self.progress() < 1.0:
-                progress, line = self._step(batches, interrupt)
-                stopped = bool(self.gradients.extra[FlatGradients.STOP] > 0)
-                if self.budget.seconds is not None:
-                    # the ranks' clocks differ by moments: the first one's counts
-                    self.state.train_s = self.ranks.from_first(self.state.train_s + time.perf_counter() - clock)
-                else:
-                    self.state.train_s += time.perf_counter() - clock
+                line = self._step(batches, interrupt)
+                self._tick()
+                stop, save = (bool(self.gradients.extra[flag] > 0) for flag in (FlatGradients.STOP, FlatGradients.SAVE))
                 if steps_file is not None:
                     line["train_s"] = round(self.state.train_s, 6)
                     steps_file.write((json.dumps(line) + "\n").encode())
-                    report(progress, self._note(line))
+                    report(line["progress"], self._note(line))
                 self._look_for_learning()
                 due = self._validations_due()
                 if due > validations_done or self.progress() >= 1.0:
                     validations_done = due
                     self._validate()
-                elif self._save_due() or stopped:
+                elif stop or save:
                     self._save(is_best=False)
-                clock = time.perf_counter()
-                if stopped:
+                self._clock = time.perf_counter()
+                if stop:
                     return False
         return True
 
-    def _step(self, batches: Iterator[MicroBatch], interrupt: Interrupt) -> tuple[float, dict[str, Any]]:
-        """One optimiser step; returns the progress that it was taken at and its line for the log."""
+    def _tick(self) -> None:
+        """Add the time since the last tick to the training time."""
+        now = time.perf_counter()
+        self.state.train_s += now - self._clock
+        self._clock = now
+
+    def _step(self, batches: Iterator[MicroBatch], interrupt: Interrupt) -> dict[str, Any]:
+        """One optimiser step; returns its line for the log."""
         state, config = self.state, self.config
         micro_batches = self.epoch_plan(state.epoch).step(state.step_in_epoch)
         mine = [(seed_for(config.seed, "noise", state.epoch, state.step_in_epoch, number), next(batches))
@@ -180,21 +185,23 @@ class Trainer:
         scale = state.loss_scale if self.precision == torch.float16 else 1.0
         loss_sum, count, statistics = accumulate(self.objective, self.network, [(seed, batch) for seed, batch in mine if batch.ids],
                                                  self.device, scale, self._autocast)
-        flat.extra[FlatGradients.LOSS], flat.extra[FlatGradients.COUNT] = loss_sum, count
-        flat.extra[FlatGradients.PROGRESS] = self.progress() if self.ranks.is_first else 0.0
-        flat.extra[FlatGradients.STOP] = float(interrupt.asked)
+        said = [loss_sum, count, 0.0, 0.0, 0.0]
+        if self.ranks.is_first:  # one clock and one hand decide for all
+            self._tick()
+            said[FlatGradients.TRAIN_S:] = [self.state.train_s, float(interrupt.asked), float(self._save_due())]
+        flat.extra.copy_(torch.tensor(said, dtype=flat.extra.dtype))
         self.ranks.sum_(flat.buffer)
-        loss_sum, count, progress, _ = (float(value) for value in flat.extra)
+        loss_sum, count, self._agreed_train_s = flat.extra[:3].tolist()
+        progress = self.progress()
         grad_norm = math.nan
-        lr = config.optimizer.lr * learning_rate_factor(progress, config.optimizer.warmup, config.optimizer.schedule)
+        factor = learning_rate_factor(progress, config.optimizer.warmup, config.optimizer.schedule)
         if count > 0:
             flat.gradients.div_(count * scale)
             grad_norm = float(torch.linalg.vector_norm(flat.gradients))
         if math.isfinite(grad_norm) and math.isfinite(loss_sum):
             flat.gradients.mul_(min(1.0, config.optimizer.clip / (grad_norm + 1e-6)))
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            self.optimizer.step()
+            self.optimizer.step(factor)
+            self._factor = factor
             self._average()
             self._rescale(ok=True)
             if count:
@@ -204,7 +211,7 @@ class Trainer:
             self._rescale(ok=False)
         numbers = np.concatenate(micro_batches)
         speech_s = float(self.index.num_samples[numbers].sum()) / self.rate_hz
-        line = {"step": state.step, "epoch": state.epoch, "progress": round(progress, 8), "lr": lr,
+        line = {"step": state.step, "epoch": state.epoch, "progress": round(progress, 8), "lr": config.optimizer.lr * factor,
                 "loss": loss_sum / count if count and math.isfinite(loss_sum) else None, "tokens": int(count),
                 "grad_norm": grad_norm if math.isfinite(grad_norm) else None, "utterances": len(numbers),
                 "speech_s": round(speech_s, 3), "skipped": not math.isfinite(grad_norm)}
@@ -214,7 +221,7 @@ class Trainer:
         state.utterances += len(numbers)
         if state.step_in_epoch >= self.epoch_plan(state.epoch).num_steps:
             state.epoch, state.step_in_epoch = state.epoch + 1, 0
-        return progress, line
+        return line
 
     def _autocast(self) -> Any:
         if self.precision in (torch.bfloat16, torch.float16):
@@ -301,9 +308,8 @@ class Trainer:
     def _save_due(self) -> bool:
         saved_at, saved_step = self._last_save
         if self.save_every.steps is not None:
-            return self.state.step - saved_step >= self.save_every.steps
-        due = self.save_every.seconds is not None and time.monotonic() - saved_at >= self.save_every.seconds
-        return bool(self.ranks.from_first(due))
+            return self.state.step + 1 - saved_step >= self.save_every.steps
+        return self.save_every.seconds is not None and time.monotonic() - saved_at >= self.save_every.seconds
 
     def _validate(self) -> None:
         if self.dev is None:
@@ -323,7 +329,7 @@ class Trainer:
             reached = self.ledger.validated(
                 step=self.state.step, epoch=self.state.epoch, progress=round(self.progress(), 6), wer=wer, cer=characters.rate,
                 train_loss=float(np.mean(recent)) if recent else None, train_s=round(self.state.train_s, 3),
-                validation_s=round(self.state.validation_s, 3), learning_rate=self.optimizer.param_groups[0]["lr"],
+                validation_s=round(self.state.validation_s, 3), learning_rate=self.config.optimizer.lr * self._factor,
                 utterances=len(pairs))
             log.info(f"step {self.state.step}, {format_duration(self.state.train_s)} of training: dev WER "
                      f"{100 * wer:.2f} %{' (best so far)' if better else ''}" if wer is not None else "dev has no words to score")
@@ -350,12 +356,7 @@ class Trainer:
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """The optimiser's and the average's tensors by the names of the parameters."""
-        tensors = {}
-        names = {id(parameter): name for name, parameter in self.network.named_parameters()}
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                for key, value in self.optimizer.state.get(parameter, {}).items():
-                    tensors[f"optimizer.{key}.{names[id(parameter)]}"] = torch.as_tensor(value).contiguous()
+        tensors = self.optimizer.tensors()
         for name, parameter in self.averaged.named_parameters():
             tensors[f"averaged.{name}"] = parameter.detach().contiguous()
         return tensors
@@ -393,12 +394,7 @@ class Trainer:
             self.network.load_state_dict(load_file(Path(folder) / "model.safetensors"))
             for name, parameter in self.averaged.named_parameters():
                 parameter.copy_(tensors[f"averaged.{name}"])
-            for name, parameter in self.network.named_parameters():
-                slots = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                         if f"optimizer.{key}.{name}" in tensors}
-                if slots:
-                    self.optimizer.state[parameter] = {key: value.clone().to(parameter.device) if key != "step" else value.clone()
-                                                       for key, value in slots.items()}
+            self.optimizer.load(tensors)
         lost = [line for line in lines if line["step"] >= self.state.step]
         lost_s = max(0.0, lost[-1]["train_s"] - self.state.train_s) if lost else 0.0
         self.state.train_s += lost_s  # budgets are not met by restarting (B-P2)
@@ -412,4 +408,4 @@ class Trainer:
                          f"training" + (f"; {len(lost)} steps since the last checkpoint are taken again" if lost else ""))
             else:
                 self.ledger.append("start", step=0, train_s=0.0)
-        self.ranks.gather(None)
+        self._agreed_train_s = self.state.train_s = self.ranks.from_first(self.state.train_s)

@@ -1,0 +1,84 @@
+"""Muon beside AdamW: what it does to a matrix, and that ranks share the work without changing it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from utterloom.train.config import OptimizerConfig
+from utterloom.train.optimizer import Optimizer, orthogonalised
+from utterloom.train.ranks import Ranks
+
+
+def test_singular_values_come_near_one() -> None:
+    matrices = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrices, 5))
+    assert 0.3 < float(values.min()) and float(values.max()) < 1.6
+
+
+def test_it_is_torchs_muon_in_higher_precision() -> None:
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(1))
+    theirs = _zeropower_via_newtonschulz(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7).float()
+    assert torch.allclose(orthogonalised(matrix[None], 5)[0], theirs, atol=0.05)
+
+
+class Layers(torch.nn.Module):
+    """Parameters named as an encoder's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = torch.nn.Module()
+        self.encoder.layers = torch.nn.ModuleList([torch.nn.Linear(6, 4), torch.nn.Linear(4, 6), torch.nn.Linear(6, 4)])
+        self.head = torch.nn.Linear(4, 3)
+
+
+class Share(Ranks):
+    """One of two ranks whose sum is taken by hand."""
+
+    def sum_(self, tensor: torch.Tensor) -> None:
+        self.seen = tensor.clone()
+        if hasattr(self, "total"):
+            tensor.copy_(self.total)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_state_saved_and_loaded_goes_on_alike(kind: str) -> None:
+    def stepped(steps: int, halt: int | None) -> Layers:
+        torch.manual_seed(0)
+        network = Layers()
+        optimizer = Optimizer(network, OptimizerConfig(kind=kind), Ranks())
+        for number in range(steps):
+            torch.manual_seed(100 + number)
+            for parameter in network.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            if number == halt:
+                saved = {name: tensor.clone() for name, tensor in optimizer.tensors().items()}
+                optimizer = Optimizer(network, OptimizerConfig(kind=kind), Ranks())
+                optimizer.load(saved)
+            optimizer.step(1.0)
+        return network
+
+    straight, halted = stepped(6, None), stepped(6, 3)
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), halted.parameters(), strict=True))
+
+
+def test_two_ranks_share_the_matrices() -> None:
+    """Each computes its own part of the update; the parts do not overlap and add up to what one rank computes."""
+    def network_with_gradients() -> Layers:
+        torch.manual_seed(0)
+        network = Layers()
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        return network
+
+    alone = Share(0, 1)
+    Optimizer(network_with_gradients(), OptimizerConfig(), alone).step(1.0)
+    parts = []
+    for rank in (0, 1):
+        share = Share(rank, 2)
+        Optimizer(network_with_gradients(), OptimizerConfig(), share).step(1.0)
+        parts.append(share.seen)
+    assert not bool(((parts[0] != 0) & (parts[1] != 0)).any())
+    assert torch.allclose(parts[0] + parts[1], alone.seen, atol=1e-6)

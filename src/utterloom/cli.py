@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,8 @@ app = typer.Typer(
 `utterloom demo` runs the whole path on a corpus that it makes itself. Every output is a folder at exactly the name you give;
 running a command again goes on where it stopped. Settings are `key=value` after the arguments.""")
 
-Overrides = Annotated[Optional[list[str]], typer.Argument(help="Settings, as `key=value`.", metavar="[KEY=VALUE]…", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
-ConfigDir = Annotated[Optional[Path], typer.Option("--config-dir", help="A folder with recipes and groups of your own.")]
+ConfigDir = Annotated[Path | None, typer.Option("--config-dir", help="A folder with recipes and groups of your own.")]
 
 
 def _complete_recipe(incomplete: str) -> list[str]:
@@ -51,7 +50,7 @@ def _complete_keys(command: str) -> Any:
 
 
 def _keys_of(command: str) -> Any:
-    return Annotated[Optional[list[str]], typer.Argument(
+    return Annotated[list[str] | None, typer.Argument(
         help=f"Settings, as `key=value`; `utterloom keys {command}` lists them.", metavar="[KEY=VALUE]…", show_default=False,
         autocompletion=_complete_keys(command))]
 
@@ -78,7 +77,8 @@ def _show(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
 
 @app.command()
 def prepare(
-    reader: Annotated[str, typer.Argument(help="How the source is laid out: `table` or `folder`.", autocompletion=_complete_reader)],
+    reader: Annotated[str, typer.Argument(help="How the source is laid out: `table` or `folder`.",
+                                          autocompletion=_complete_reader)],
     source: Annotated[Path, typer.Argument(help="A table (TSV, CSV, JSONL), or a folder of audio.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest folder to make.")],
     overrides: _keys_of("prepare") = None, as_json: Json = False,
@@ -112,7 +112,8 @@ def pack(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a path to a .yaml file.", autocompletion=_complete_recipe)],
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a path to a .yaml file.",
+                                          autocompletion=_complete_recipe)],
     overrides: _keys_of("train") = None, config_dir: ConfigDir = None, as_json: Json = False,
 ) -> None:
     """Train a model inside a budget of steps, epochs or time.
@@ -131,7 +132,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A run (its best checkpoint) or a model folder.")],
     corpus: Annotated[str, typer.Argument(help="A packed corpus.")],
     overrides: _keys_of("evaluate") = None,
-    split: Annotated[Optional[str], typer.Option("--split", help="Split to score; `dev` by default.")] = None, as_json: Json = False,
+    split: Annotated[str | None, typer.Option("--split", help="Split to score; `dev` by default.")] = None, as_json: Json = False,
 ) -> None:
     """Transcribe a split, score it, and write hypotheses.jsonl, report.json and report.html.
 
@@ -189,11 +190,11 @@ def demo(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A manifest, corpus, run, report or model folder.")],
-    utterance: Annotated[Optional[str], typer.Option("--id", help="One utterance of a corpus.")] = None,
+    path: Annotated[Path, typer.Argument(help="A manifest, corpus, run, report, model, recording, or a folder of these.")],
+    utterance: Annotated[str | None, typer.Option("--id", help="One utterance, back to its recording.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain any artifact: what it is, what it came from, what was dropped.
+    """Explain any artifact, finished or not: what it is, what it came from, what was dropped, how it goes on.
 
     Example: `utterloom show corpora/an4 --id an251-fash-b`
     """

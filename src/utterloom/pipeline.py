@@ -1,4 +1,4 @@
-"""The verbs, one after the other: the only module besides the command line that knows them all.
+"""The verbs, one after the other: with the command line, and `show`, the only module that knows them all.
 
 Each function does one verb from raw arguments and returns (a JSON object for machines, lines for people).
 """
@@ -27,12 +27,13 @@ def schema(command: str) -> type[Config]:
         from utterloom.train.config import TrainConfig
         return TrainConfig
     if command == "evaluate":
-        from utterloom.evaluate.stage import EvaluateConfig
+        from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
     raise ConfigError(f"{command!r} has no settings", did_you_mean(command, ["prepare", "pack", "train", "evaluate"]))
 
 
 def prepare(reader: str, source: Path, manifest: Path, overrides: list[str]) -> Said:
+    """A source → a manifest."""
     from utterloom.prepare import stage
 
     card = stage.prepare(reader, source, manifest, compose(stage.PrepareConfig, overrides))
@@ -40,6 +41,7 @@ def prepare(reader: str, source: Path, manifest: Path, overrides: list[str]) -> 
 
 
 def pack(manifest: Path, corpus: Path, overrides: list[str]) -> Said:
+    """A manifest → a corpus."""
     from utterloom.pack import stage
 
     card = stage.pack(manifest, corpus, compose(stage.PackConfig, overrides))
@@ -47,6 +49,7 @@ def pack(manifest: Path, corpus: Path, overrides: list[str]) -> Said:
 
 
 def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> Said:
+    """A recipe and a corpus → a run."""
     from utterloom.train.config import TrainConfig
 
     config = compose(TrainConfig, overrides, recipe, config_dir)
@@ -59,17 +62,21 @@ def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> 
 
 
 def evaluate(model: Path, corpus: str, overrides: list[str]) -> Said:
+    """A model and a corpus → hypotheses and a report."""
+    from utterloom.evaluate.config import EvaluateConfig
+
+    config = compose(EvaluateConfig, overrides)
+    _needs_torch("evaluating")
     from utterloom.evaluate import stage
     from utterloom.evaluate.explain import explain
 
-    config = compose(stage.EvaluateConfig, overrides)
-    _needs_torch("evaluating")
     report = stage.evaluate(model, corpus, config)
     out = stage.report_folder(model, corpus, config)
     return {"report": str(out), **report}, [*explain(report), f"  page: {out / stage.PAGE}"]
 
 
 def transcribe(model: Path, files: list[Path]) -> Iterator[Any]:
+    """Transcripts of some files, each as soon as it is known."""
     _needs_torch("transcribing")
     from utterloom.evaluate.transcribe import transcribe as each
 
@@ -87,6 +94,7 @@ def _needs_torch(purpose: str) -> None:
 
 
 def verify(artifact: Path) -> Said:
+    """Every file and row of a corpus against its checksum; `damages` of the JSON object is empty when it is whole."""
     from utterloom.core.progress import progress
     from utterloom.shards.reader import Corpus
     from utterloom.shards.reader import verify as look
@@ -98,8 +106,9 @@ def verify(artifact: Path) -> Said:
     value = {"corpus": str(artifact), "shards": len(corpus.shards), "utterances": corpus.card["utterances"], "damages": found}
     if not damages:
         return value, [f"corpus {artifact} is whole: {len(corpus.shards)} shards, {corpus.card['utterances']:,} utterances"]
+    places = [f"{damage.shard}, utterance {damage.utterance}" if damage.utterance else damage.shard for damage in damages]
     return value, [f"corpus {artifact} is hurt in {len(damages)} places:",
-                   *(f"  {damage.shard}{f', utterance {damage.utterance}' if damage.utterance else ''}: {damage.what}" for damage in damages)]
+                   *(f"  {place}: {damage.what}" for place, damage in zip(places, damages, strict=True))]
 
 
 def show(path: Path, utterance: str | None) -> Said:
@@ -115,6 +124,7 @@ def doctor() -> Said:
 
 
 def list_keys(command: str) -> Said:
+    """The settings of a verb, with their defaults and meanings."""
     from utterloom.core.config import keys
 
     model = schema(command)
@@ -122,7 +132,8 @@ def list_keys(command: str) -> Said:
             for key, annotation, meaning in keys(model)]
     width = max(len(row["key"]) for row in rows)
     return {"command": command, "keys": rows}, [
-        f"{row['key']:<{width}}  {row['meaning']}" + (f"  [{row['default']}]" if row["default"] is not None else "") for row in rows]
+        f"{row['key']:<{width}}  {row['meaning']}" + (f"  [{row['default']}]" if row["default"] is not None else "")
+        for row in rows]
 
 
 def _type_name(annotation: Any) -> str:
@@ -191,7 +202,8 @@ def demo(out: Path, language: str, size: str, minutes: float, overrides: list[st
     packed = timed("pack", f"utterloom pack {manifest} {corpus}", lambda: pack(manifest, corpus, []))
     trained = timed("train", f"utterloom train demo corpus={corpus} out={run}{''.join(f' {text}' for text in overrides)}",
                     lambda: train("demo", [f"corpus={corpus}", f"out={run}", *overrides]))
-    report, _ = timed("evaluate", f"utterloom evaluate {run} {corpus} --split test", lambda: evaluate(run, str(corpus), ["split=test"]))
+    report, _ = timed("evaluate", f"utterloom evaluate {run} {corpus} --split test",
+                      lambda: evaluate(run, str(corpus), ["split=test"]))
     page = Path(report["report"]) / "report.html"
     with output_errors(out):
         (out / "report.html").write_bytes(page.read_bytes())
@@ -210,10 +222,12 @@ def demo(out: Path, language: str, size: str, minutes: float, overrides: list[st
     write_json(out / "demo.json", card)
     interval = report["wer_interval"]
     lines = [
-        "", f"test WER {100 * report['wer']:.2f} %" + (f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f})" if interval else "")
+        "", f"test WER {100 * report['wer']:.2f} %"
+        + (f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f})" if interval else "")
         + f" on {report['utterances']} utterances of {spoken['speakers'].get('test', '?')} voices that training never heard,",
         f"after {format_duration(card['training_s'])} of training on {prepared[0]['splits']['train']['hours'] * 60:.0f} minutes; "
-        f"{format_duration(card['total_s'])} in all ({', '.join(f'{name} {format_duration(value)}' for name, value in seconds.items())}).",
+        f"{format_duration(card['total_s'])} in all "
+        f"({', '.join(f'{name} {format_duration(value)}' for name, value in seconds.items())}).",
         "", "dropped on the way, with reasons:",
         *(f"  {row['stage']}: {row['utterances']} {row['reason']} ({row['example']})" for row in card["dropped"]),
         "", "heard:", *(f"  {row['heard']}\n    was: {row['said']}" for row in card["transcripts"]),
@@ -226,5 +240,6 @@ def _demo_files(table: Path, raw: Path) -> list[tuple[Path, str]]:
     import csv
 
     with table.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row["split"] == "test" and row["text"]]
+        table_rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = [row for row in table_rows if row["split"] == "test" and row["text"]]
     return [(raw / row["path"], row["text"]) for row in rows[:: max(1, len(rows) // 3)][:3]]

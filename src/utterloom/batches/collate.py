@@ -28,9 +28,10 @@ class CollateSamples:
 
     def __call__(self, items: list[Item], epoch: int) -> dict[str, Any]:
         lengths = np.array([item.num_samples for item in items], dtype=np.int64)
-        samples = np.zeros((len(items), int(lengths.max(initial=0))), dtype=np.float32)
+        samples = np.empty((len(items), int(lengths.max(initial=0))), dtype=np.float32)
         for row, item in zip(samples, items, strict=True):
             item.decode_into(row)
+            row[item.num_samples:] = 0.0
         return {"samples": samples, "lengths": lengths}
 
 

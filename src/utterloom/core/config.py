@@ -188,9 +188,9 @@ _WORDS = {
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], recipe: str | None) -> ConfigError:
-    """pydantic's first complaint in our words."""
+    """pydantic's first complaint in our words; an unknown key tells more than the one that is missing in its place."""
     where = f" in recipe {recipe!r}" if recipe else ""
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and part in ("str", "float", "int", "bool")))
     kind = first["type"]
     if kind == "extra_forbidden":

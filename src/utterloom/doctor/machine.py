@@ -20,7 +20,7 @@ UNLIMITED_BYTES = 1 << 60  # what a control group says that limits nothing
 DIFFICULT_NAME = "tiếng Việt – Ωμέγα.txt"
 
 
-def machine() -> Examined:
+def resources() -> Examined:
     """Cores and memory, as they are and as a control group limits them, and the threads that libraries will start."""
     present, usable, quota = os.cpu_count() or 1, usable_cores(), cpu_quota()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -44,7 +44,7 @@ EXTRAS = {
 }
 
 
-def packages() -> Examined:
+def versions() -> Examined:
     """Versions of what utterloom itself needs and of each extra that this version makes use of."""
     wanted = _requirements()
     core = {name: version_of(name) for name in wanted.get("", {})}
@@ -61,9 +61,9 @@ def packages() -> Examined:
             unused.append(name)
             continue
         names = dict.fromkeys([*extra.packages, *wanted.get(name, {})])
-        versions = value["extras"][name] = {package: version_of(package) for package in names}
-        there = [f"{package} {version}" for package, version in versions.items() if version]
-        absent = [package for package in extra.packages if not versions[package]]
+        known = value["extras"][name] = {package: version_of(package) for package in names}
+        there = [f"{package} {version}" for package, version in known.items() if version]
+        absent = [package for package in extra.packages if not known[package]]
         rows.append((f"[{name}]", f"{', '.join(there) or 'not installed'}, for {extra.purpose}"))
         if absent:
             verb = "is" if len(absent) == 1 else "are"

@@ -13,7 +13,7 @@ from utterloom.show.lines import Rows
 FAMILIAR_CONTAINERS = ("WAV", "FLAC", "MP3", "OGG", "AIFF", "CAF", "AU", "NIST", "W64", "RF64")
 
 
-def sound() -> Examined:
+def formats() -> Examined:
     """Which recordings can be read, and whether the demo can speak."""
     value: dict[str, Any] = {"libsndfile": None, "containers": [], "ffmpeg": shutil.which("ffmpeg"), "pyav": None, "espeakng": None}
     rows: Rows = []

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from utterloom import __version__
 from utterloom.batches.collate import CollateFeatures
 from utterloom.batches.loader import Loader, SplitIndex
 from utterloom.batches.plan import BatchPlan
 from utterloom.core.artifact import atomic_write, building, load_card
-from utterloom.core.config import Config
 from utterloom.core.errors import ConfigError, CorpusError, DamagedError
 from utterloom.core.ledger import read_drops, summarise
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.records import Drop, canonical_split
+from utterloom.evaluate.config import EvaluateConfig
 from utterloom.evaluate.report import render_report
 from utterloom.metrics.scoring import Reference, read_hypotheses, score
 from utterloom.models.contract import CHECKPOINTS, Contract, model_folder
@@ -28,23 +26,6 @@ from utterloom.shards.reader import Corpus
 HYPOTHESES, REPORT, PAGE = "hypotheses.jsonl", "report.json", "report.html"
 BATCH_S = 120.0
 WINDOW_SHARDS = 64
-
-
-class EvaluateConfig(Config):
-    split: str = "dev"
-    """split to transcribe and score"""
-    out: str | None = None
-    """folder to make; by default evaluations/<checkpoint>-<corpus>-<split> inside the run or model"""
-    checkpoint: Literal["best", "averaged", "last"] = "best"
-    """which of a run's checkpoints"""
-    damaged: Literal["error", "skip"] = "error"
-    """hurt audio: stop, or score the rest and say so"""
-    resample: Literal["utterance", "speaker"] = "utterance"
-    """unit of the bootstrap behind the intervals"""
-    seed: int = 0
-    """of the bootstrap"""
-    threads: int = Field(1, ge=1)
-    """of torch on a CPU"""
 
 
 def evaluate(model: Path, corpus_url: str, config: EvaluateConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from utterloom.core.config import validate
 from utterloom.core.errors import SourceError
 from utterloom.core.timing import format_duration
 from utterloom.shards import layout
-from utterloom.show.lines import Command, Rows, amount, columns, labelled, parameters, percent, settings, wrapped
+from utterloom.show.lines import Rows, Verbatim, amount, columns, command, labelled, parameters, percent, settings, wrapped
 from utterloom.show.picture import distribution
 from utterloom.show.place import CHECKPOINTS, CONTRACT, Place, artifacts_in
 
@@ -37,22 +37,22 @@ def manifest(place: Place) -> Explained:
 
     card = place.card()
     config = settings(card["config"], validate(PrepareConfig, {}).model_dump(mode="json"))
-    again = Command.of("utterloom", "prepare", card["reader"], card["source"], place.path, *config)
+    again = command("utterloom", "prepare", card["reader"], card["source"], place.path, *config)
     if place.state != "finished":
         return {**card, "go_on": again}, [f"manifest {place.path}, {_unfinished(place)}", *labelled([
-            ("from", f"{card['reader']} {card['source']}"),
+            ("from", Verbatim(f"{card['reader']} {card['source']}")),
             ("so far", "prepare writes all of it at its end: going on begins anew"),
             ("go on", again)])]
     card = load_card(place.path, "manifest")
     seconds, example = _durations([place.path / layout.MANIFEST_FILE])
     return card, [f"manifest {place.path}", *wrapped(explain(card)), *labelled([
-        ("from", f"{card['reader']} {card['source']}{'' if Path(card['source']).exists() else ' (no longer there)'}"),
+        ("from", Verbatim(f"{card['reader']} {card['source']}" + ("" if Path(card["source"]).exists() else " (no longer there)"))),
         ("settings", " ".join(config) or "all as by default"),
         ("text view", f"{card['view']}, {_characters(card['characters'])}"),
         ("recorded as", _formats(card["formats"])),
         ("durations", _spread(seconds)),
         ("one of them", _one_of_them(place, example)),
-        ("next", Command.of("utterloom", "pack", place.path, "CORPUS"))])]
+        ("next", command("utterloom", "pack", place.path, "CORPUS"))])]
 
 
 def _characters(counts: dict[str, int]) -> str:
@@ -76,9 +76,10 @@ def corpus(place: Place) -> Explained:
     source = manifest_of(place.path, card["manifest"])
     if place.state != "finished":
         config = settings(card["config"], validate(PackConfig, {}).model_dump(mode="json"))
-        again = Command.of("utterloom", "pack", source or "MANIFEST", place.path, *config)
+        again = command("utterloom", "pack", source or "MANIFEST", place.path, *config)
         value, rows = _shards_so_far(place.path, source, card)
-        return {**card, **value, "go_on": again}, [f"corpus {place.path}, {_unfinished(place)}", *labelled([*rows, ("go on", again)])]
+        return {**card, **value, "go_on": again}, [
+            f"corpus {place.path}, {_unfinished(place)}", *labelled([*rows, ("go on", again)])]
     card = load_card(place.path, "corpus")
     prepared, wrong = card["prepared"], _wrong_files(place.path, card["shards"])
     tables = [place.path / layout.utterances_path(shard["name"]) for shard in card["shards"]]
@@ -87,7 +88,7 @@ def corpus(place: Place) -> Explained:
                        for name, layer in card["layers"].items())
     return {**card, "wrong_files": wrong}, [f"corpus {place.path}", *wrapped(explain(card)), *labelled([
         ("this part", _about_shard(place.inside, card["shards"]) if place.inside else None),
-        ("from", f"manifest {source or card['manifest']}"),
+        ("from", Verbatim(f"manifest {source or card['manifest']}")),
         ("recorded as", _formats(prepared["formats"])),
         ("text views", ", ".join(card["views"].values())),
         ("languages", ", ".join(card["languages"]) or None),
@@ -95,9 +96,9 @@ def corpus(place: Place) -> Explained:
         ("durations", _spread(seconds) if seconds is not None else None),
         *[("note", note) for note in prepared["notes"]],
         ("files", f"wrong: {'; '.join(wrong[:4])}{' …' if len(wrong) > 4 else ''}" if wrong else "all there, of the right size"),
-        ("check them", Command.of("utterloom", "verify", place.path)),
+        ("check them", command("utterloom", "verify", place.path)),
         ("one of them", _one_of_them(place, example)),
-        ("next", Command.of("utterloom", "train", "RECIPE", f"corpus={place.path}", "out=…"))])]
+        ("next", command("utterloom", "train", "RECIPE", f"corpus={place.path}", "out=…"))])]
 
 
 def _about_shard(inside: Path, shards: list[dict[str, Any]]) -> str | None:
@@ -203,8 +204,8 @@ def _spread(seconds: np.ndarray | None) -> str | None:
     return f"{format_duration(low)} {picture} {format_duration(high)}, half of them up to {half}"
 
 
-def _one_of_them(place: Place, utterance: str | None) -> Command | None:
-    return Command.of("utterloom", "show", place.path, "--id", utterance) if utterance is not None else None
+def _one_of_them(place: Place, utterance: str | None) -> Verbatim | None:
+    return command("utterloom", "show", place.path, "--id", utterance) if utterance is not None else None
 
 
 def _unfinished(place: Place) -> str:
@@ -221,7 +222,7 @@ def report(place: Place) -> Explained:
     card = place.card()
     if place.state != "finished":
         model = place.path.parent.parent if place.path.absolute().parent.name == "evaluations" else "MODEL"
-        again = Command.of("utterloom", "evaluate", model, "CORPUS", "--split", card["split"])
+        again = command("utterloom", "evaluate", model, "CORPUS", "--split", card["split"])
         return {**card, "go_on": again}, [f"report {place.path}, {_unfinished(place)}", *labelled([
             ("so far", "evaluate writes all of it at its end: going on begins anew"), ("go on", again)])]
     card = load_card(place.path, "report")
@@ -232,12 +233,12 @@ def report(place: Place) -> Explained:
     page = place.path / "report.html"
     worst = next((row["id"] for row in card["worst"] if row["errors"]), None)
     return card, [f"report {place.path}", *wrapped(explain(card)), *labelled([
-        ("model", made["model"] + (f", step {made['step']:,}" if made.get("step") is not None else "")),
-        ("corpus", f"{made['corpus']}, split {made['split']}"),
+        ("model", Verbatim(made["model"] + (f", step {made['step']:,}" if made.get("step") is not None else ""))),
+        ("corpus", Verbatim(f"{made['corpus']}, split {made['split']}")),
         ("decoder", f"{made['decoder']}{speed}"),
         ("text view", card["normaliser"]),
         ("hurt audio", f"{amount(made['damaged'], 'utterance')} left out" if made.get("damaged") else None),
-        ("page", str(page) if page.is_file() else f"{page} is missing"),
+        ("page", Verbatim(page if page.is_file() else f"{page} is missing")),
         ("the worst", _one_of_them(place, worst))])]
 
 
@@ -268,8 +269,8 @@ def model(place: Place) -> Explained:
         ("writes", f"text view {contract['text_view']}, trained with {contract['objective']}"),
         ("from", f"run {parents.get('run')}, step {parents.get('step', 0):,}, on corpus {parents.get('corpus')}"),
         ("dev WER", f"{percent(best)}, the best of its run up to then" if best is not None else None),
-        ("its run", Command.of("utterloom", "show", place.path.parent.parent) if is_checkpoint else None),
-        ("next", Command.of("utterloom", "transcribe", place.path, "FILE…"))]
+        ("its run", command("utterloom", "show", place.path.parent.parent) if is_checkpoint else None),
+        ("next", command("utterloom", "transcribe", place.path, "FILE…"))]
     return value, [f"model {place.path}", *labelled(rows)]
 
 

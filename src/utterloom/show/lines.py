@@ -20,15 +20,15 @@ def columns() -> int:
     return max(MIN_COLUMNS, min(MAX_COLUMNS, shutil.get_terminal_size((80, 24)).columns))
 
 
-class Command(str):
-    """A line to be copied: it is not wrapped."""
+class Verbatim(str):
+    """Something to be copied, such as a path or a command: it is not wrapped."""
 
     __slots__ = ()
 
-    @classmethod
-    def of(cls, *words: object) -> Command:
-        """A shell command; a word that needs quotes gets them, `…` and `=` do not."""
-        return cls(" ".join(word if _is_plain(word) else shlex.quote(word) for word in map(str, words)))
+
+def command(*words: object) -> Verbatim:
+    """A shell command; a word that needs quotes gets them, `…` and `=` do not."""
+    return Verbatim(" ".join(word if _is_plain(word) else shlex.quote(word) for word in map(str, words)))
 
 
 def _is_plain(word: str) -> bool:
@@ -45,7 +45,7 @@ def labelled(rows: Iterable[tuple[str, str | None]]) -> list[str]:
     lines = []
     for label, text in kept:
         first = f"{INDENT}{label:<{margin}}"
-        if isinstance(text, Command):
+        if isinstance(text, Verbatim):
             lines.append(f"{first}{text}".rstrip())
         else:
             lines += textwrap.wrap(text, columns(), initial_indent=first, subsequent_indent=" " * len(first),

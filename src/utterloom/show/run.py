@@ -15,7 +15,7 @@ from utterloom.core.artifact import kind_of, load_card, read_json
 from utterloom.core.errors import SourceError
 from utterloom.core.timing import Budget, format_duration
 from utterloom.core.ttq import FILE_NAME, Milestone, TTQLedger
-from utterloom.show.lines import Command, amount, columns, labelled, parameters, percent
+from utterloom.show.lines import Verbatim, amount, columns, command, labelled, parameters, percent
 from utterloom.show.picture import course
 from utterloom.show.place import CHECKPOINTS, POINTERS, Place
 from utterloom.train.steplog import FILE_NAME as STEPS_FILE
@@ -44,12 +44,12 @@ def run(place: Place) -> tuple[dict[str, Any], list[str]]:
         *[("target", text) for text in _targets(facts["milestones"])],
         ("left out", _left_out(card, facts)),
         ("network", _network(card, config)),
-        ("corpus", f"{corpus or config.get('corpus') or 'not known'}{f' ({complaint})' if complaint else ''}"),
+        ("corpus", Verbatim(f"{corpus or config.get('corpus') or 'not known'}{f' ({complaint})' if complaint else ''}")),
         ("machine", _machine(place.path)),
-        *[("scored", f"{percent(row['wer'])} WER on {row['split']}: {row['path']}") for row in facts["evaluations"]],
+        *[("scored", Verbatim(f"{percent(row['wer'])} WER on {row['split']}: {row['path']}")) for row in facts["evaluations"]],
         ("saved", _saved(facts, saved, place) if again else None),
         ("go on", again if place.state == "stopped" else None),
-        ("next", Command.of("utterloom", "evaluate", place.path, corpus or "CORPUS") if facts["best_step"] is not None else None)])]
+        ("next", command("utterloom", "evaluate", place.path, corpus or "CORPUS") if facts["best_step"] is not None else None)])]
     return value, lines
 
 
@@ -235,13 +235,13 @@ def _saved(facts: dict[str, Any], saved: dict[str, Any], place: Place) -> str:
     return f"at step {saved['step']:,}{then}"
 
 
-def _go_on(folder: Path, config: dict[str, Any], corpus: Path | None) -> Command | None:
+def _go_on(folder: Path, config: dict[str, Any], corpus: Path | None) -> Verbatim | None:
     """The command that resumes the run: its own resolved config is a recipe."""
     if not config:
-        return Command("the command that started it, once more")
+        return Verbatim("the command that started it, once more")
     words = []
     if corpus is not None and str(corpus) != config["corpus"]:
         words.append(f"corpus={corpus}")
     if Path(config["out"]).absolute() != folder.absolute():
         words.append(f"out={folder}")
-    return Command.of("utterloom", "train", folder / "config.yaml", *words)
+    return command("utterloom", "train", folder / "config.yaml", *words)

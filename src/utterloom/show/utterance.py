@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from utterloom.metrics.scoring import read_hypotheses
 from utterloom.shards import layout
 from utterloom.shards.reader import Corpus, ShardTable
 from utterloom.show.artifacts import manifest_of
-from utterloom.show.lines import INDENT, Command, Rows, amount, columns, labelled
+from utterloom.show.lines import INDENT, Rows, Verbatim, amount, columns, command, labelled
 from utterloom.show.picture import Levels
 from utterloom.show.place import Place
 from utterloom.show.recording import level_in_words, levels_of, picture
@@ -33,6 +33,8 @@ GAP = "·"
 SAID, HEARD = "  said   ", "  heard  "
 
 Explained = tuple[dict[str, Any], list[str]]
+# What is added to the JSON object, to the labelled lines, and below them.
+Added = tuple[dict[str, Any], Rows, list[str]]
 
 
 def explain_utterance(place: Place, utterance: str) -> Explained:
@@ -76,9 +78,8 @@ def _of_manifest(folder: Path, utterance: str) -> Explained:
         *_rows(value), ("level", sound), *_doubles(dropped)]), *_pictured(levels)]
 
 
-def _of_corpus(corpus: Corpus, utterance: str, extra: dict[str, Any] | None = None,
-               rows: Rows | None = None, more: list[str] | None = None) -> Explained:
-    """`extra`, `rows` and `more` are what a run or report adds: to the JSON, to the labelled lines, and below them."""
+def _of_corpus(corpus: Corpus, utterance: str, adding: Callable[[ShardTable, int], Added] | None = None) -> Explained:
+    """`adding` says what a run or report knows besides, of a row that is there."""
     table, index, ids, hurt = _find(corpus, utterance)
     dropped = [drop for drop in read_drops(Path(corpus.url)) if drop.id == utterance]
     if table is None:
@@ -87,19 +88,20 @@ def _of_corpus(corpus: Corpus, utterance: str, extra: dict[str, Any] | None = No
         if dropped:
             return _gone(f"corpus {corpus.url}", dropped)
         raise _unknown(f"corpus {corpus.url}", utterance, ids, _where_else(corpus, source, hurt))
+    extra, rows, more = adding(table, index) if adding else ({}, [], [])
     row = corpus.row(table, index)
     audio, levels = _audio(corpus, table, index, row)
     value = {"kind": "utterance", "path": str(corpus.url), **_described(row), "audio": audio, "level": levels.numbers(),
-             **(extra or {})}
-    listen = Command.of("tar", "-xOf", Path(corpus.url) / audio["file"], audio["member"], ">", audio["member"])
-    listen = Command(listen.replace("'>'", ">"))
+             **extra}
+    listen = command("tar", "-xOf", Path(corpus.url) / audio["file"], audio["member"], ">", audio["member"])
+    listen = Verbatim(listen.replace("'>'", ">"))
     stop = audio["offset"] + audio["bytes"]
     return value, [f"utterance {utterance} of corpus {corpus.url}", *labelled([
         *_rows(value),
         ("bytes", f"{audio['offset']:,} to {stop:,} of {audio['file']} ({audio['bytes']:,}), "
                   f"CRC-32 {audio['crc32']:08x}: {audio['checksum']}"),
-        ("level", level_in_words(levels) if levels.duration_s else None), *(rows or []), *_doubles(dropped),
-        ("listen", listen if audio["checksum"] == "ok" else None)]), *(more or []), *_pictured(levels)]
+        ("level", level_in_words(levels) if levels.duration_s else None), *rows, *_doubles(dropped),
+        ("listen", listen if audio["checksum"] == "ok" else None)]), *more, *_pictured(levels)]
 
 
 def _of_scored(place: Place, utterance: str) -> Explained:
@@ -118,16 +120,17 @@ def _of_scored(place: Place, utterance: str) -> Explained:
     heard = {str(report): hypothesis for report in reports
              if (hypothesis := read_hypotheses(report / "hypotheses.jsonl").get(utterance)) is not None}
     corpus = Corpus(folder)
-    table, index, _, _ = _find(corpus, utterance)
-    view = next(iter(corpus.views))
-    reference = table.text(index, view) if table is not None else None
-    rows: Rows = [("caution", f"the corpus was made again since: {complaint}" if complaint else None)]
-    extra: dict[str, Any] = {"heard": heard}
-    if place.kind == "run" and table is not None:
-        use = extra["use"] = _use(place, card, config, layout.split_of(table.name), utterance)
-        rows.append(("this run", use))
-    more = list(itertools.chain.from_iterable(_comparison(report, reference or "", text) for report, text in heard.items()))
-    return _of_corpus(corpus, utterance, extra, rows, more)
+
+    def adding(table: ShardTable, index: int) -> Added:
+        extra: dict[str, Any] = {"heard": heard}
+        rows: Rows = [("caution", complaint)]
+        if place.kind == "run":
+            extra["use"] = _use(place, card, config, layout.split_of(table.name), utterance)
+            rows.append(("this run", extra["use"]))
+        reference = table.text(index, next(iter(corpus.views))) or ""
+        return extra, rows, [line for report, text in heard.items() for line in _comparison(report, reference, text)]
+
+    return _of_corpus(corpus, utterance, adding)
 
 
 def _use(place: Place, card: dict[str, Any], config: dict[str, Any], split: str, utterance: str) -> str:
@@ -187,7 +190,7 @@ def _rows(value: dict[str, Any]) -> Rows:
     for number, span in enumerate(value["recordings"]):
         length_s = span["stop_s"] - span["start_s"]
         joined = f", here {at_s:.3f} to {at_s + length_s:.3f} s" if len(value["recordings"]) > 1 else ""
-        rows.append(("from" if number == 0 else "", f"{span['path']}{'' if span['is_there'] else ' (no longer there)'}"))
+        rows.append(("from" if number == 0 else "", Verbatim(span["path"] + ("" if span["is_there"] else " (no longer there)"))))
         rows.append(("", f"{span['start_s']:.3f} to {span['stop_s']:.3f} s{joined}: samples {span['start_sample']:,} to "
                          f"{span['stop_sample']:,} at {span['sample_rate_hz']:,} Hz, {amount(span['num_channels'], 'channel')}"))
         at_s += length_s
@@ -246,7 +249,7 @@ def _gone(where: str, dropped: list[Drop]) -> Explained:
     seconds = "not known" if drop.seconds is None else format_duration(drop.seconds)
     value = {"kind": "dropped", "id": drop.id, "drops": [asdict(entry) for entry in dropped]}
     return value, [f"utterance {drop.id} is not in {where}: {drop.stage} dropped it", *labelled([
-        ("reason", drop.reason), ("detail", drop.detail), ("length", seconds), ("from", drop.path), *_doubles(dropped[1:])])]
+        ("reason", drop.reason), ("detail", drop.detail), ("length", seconds), ("from", Verbatim(drop.path) if drop.path else None), *_doubles(dropped[1:])])]
 
 
 def _doubles(dropped: list[Drop]) -> Rows:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from utterloom.core.artifact import TEMPORARY, atomic_write, output_errors
@@ -16,7 +16,7 @@ MAX_OPEN_FILES = 64
 
 
 class LocalStore:
-    """Files under `root`. Ranges are read with pread on a few kept descriptors; safe across threads."""
+    """Files under `root`. Ranges are read with pread on a few kept descriptors, the oldest closed first; safe across threads."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,14 +43,13 @@ class LocalStore:
             return (self.root / name).read_bytes()
 
     def read_range(self, name: str, offset: int, num_bytes: int) -> bytes:
-        path = self.root / name
-        file = self._open(name)
+        file = self._files.get(name) or self._open(name)
         try:
             content = os.pread(file.descriptor, num_bytes, offset)
         except (OSError, ValueError, OverflowError) as error:
-            raise DamagedError(f"{path} cannot be read at byte {offset}: {error}") from None
+            raise DamagedError(f"{self.root / name} cannot be read at byte {offset}: {error}") from None
         if len(content) != num_bytes:
-            raise DamagedError(f"{path} ends before byte {offset + num_bytes}: it was cut short")
+            raise DamagedError(f"{self.root / name} ends before byte {offset + num_bytes}: it was cut short")
         return content
 
     def put(self, name: str, content: bytes) -> None:
@@ -96,8 +95,6 @@ class LocalStore:
                     raise DamagedError(f"{self.root / name} cannot be opened: {error.strerror}") from None
                 if len(self._files) > MAX_OPEN_FILES:
                     self._files.popitem(last=False)
-            else:
-                self._files.move_to_end(name)
             return file
 
 
@@ -107,8 +104,8 @@ class _OpenFile:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone when the interpreter ends
+        close(self.descriptor)
 
 
 @contextlib.contextmanager

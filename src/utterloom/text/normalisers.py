@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from utterloom.core.errors import ConfigError, did_you_mean
 
-# Marks that join or split words in writing but are not spoken; they become spaces or vanish.
 _APOSTROPHES = "'\u2019\u02bc\uff07"
 _KEPT_INSIDE_WORDS = "'"
+_JOINERS = "\u200c\u200d"  # they shape a word from inside
+# Soft hyphen, direction marks, word joiner, byte order mark, and variation selectors (the second half of ❤️): no sound, no space.
+_VANISHING = frozenset(map(chr, (0xAD, 0x61C, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,20 @@ def basic(text: str) -> str:
     Language-blind: combining marks (tones, vowel signs) are kept, digits are not read out.
     """
     composed = unicodedata.normalize("NFC", text).casefold()
-    composed = unicodedata.normalize("NFC", composed)  # casefold can decompose (İ)
     characters = []
-    for character in composed:
+    for character in unicodedata.normalize("NFC", composed):  # casefold can decompose (İ)
         if character in _APOSTROPHES:
             characters.append(_KEPT_INSIDE_WORDS)
-        elif unicodedata.category(character)[0] in "LMN":
-            characters.append(character)
-        elif character in "\u200c\u200d":  # joiners that shape a word from inside
-            characters.append(character)
-        else:
+        elif unicodedata.category(character)[0] in "LMN" or character in _JOINERS:
+            characters.append("" if character in _VANISHING else character)
+        elif character not in _VANISHING:
             characters.append(" ")
-    words = ("".join(characters)).split()
-    return " ".join(word for word in (word.strip("'\u200c\u200d") for word in words) if word)
+    words = (word.strip(_KEPT_INSIDE_WORDS + _JOINERS) for word in "".join(characters).split())
+    return unicodedata.normalize("NFC", " ".join(word for word in words if _is_spoken(word)))
+
+
+def _is_spoken(word: str) -> bool:
+    return any(unicodedata.category(character)[0] in "LN" for character in word)
 
 
 NORMALISERS = {
@@ -61,6 +64,7 @@ NORMALISERS = {
         ("RUBOUT  G M E F THREE NINE", "rubout g m e f three nine"),
         ("e\u0301te\u0301", "été"),
         ("'quoted' 7.31%", "quoted 7 31"),
+        ("co\u00adoperate \u2764\ufe0f", "cooperate"),
         ("…?!", ""),
     )),
 }

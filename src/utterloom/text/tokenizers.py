@@ -5,13 +5,16 @@ Words are marked by "▁" at their start, so that text comes back exactly from i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from utterloom.core.errors import ConfigError, SourceError, TrainingError
 
 BLANK, UNKNOWN = "<blank>", "<unk>"
+WORD_START = "▁"
 BLANK_ID, UNKNOWN_ID = 0, 1
 KINDS = ("bpe", "char", "word")
 FILE_NAME = "tokenizer.json"
@@ -25,6 +28,8 @@ class CTCTokenizer:
 
         assert isinstance(inner, Tokenizer)
         self._inner = inner
+        # Where "▁" is no token of its own, every token is a word, and so is what is unknown.
+        self._unknown = "⁇" if inner.token_to_id(WORD_START) is not None else f"{WORD_START}⁇"
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str = "bpe", vocab_size: int = 160) -> CTCTokenizer:
@@ -42,9 +47,11 @@ class CTCTokenizer:
             characters = len({character for text in texts for character in text}) + 3
             inner.train_from_iterator(texts, trainers.BpeTrainer(
                 vocab_size=max(vocab_size, characters), special_tokens=[BLANK, UNKNOWN], show_progress=False))
+            # They keep their ids 0 and 1; but a transcript that says "<blank>" is text.
+            inner = Tokenizer.from_str(json.dumps({**json.loads(inner.to_str()), "added_tokens": []}))
         else:
             pieces = Counter(piece for text in texts for word in text.split()
-                             for piece in ([f"▁{word}"] if kind == "word" else ["▁", *word]))
+                             for piece in ([f"{WORD_START}{word}"] if kind == "word" else [WORD_START, *word]))
             vocabulary = [BLANK, UNKNOWN, *sorted(pieces)]
             inner = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(vocabulary)}, unk_token=UNKNOWN))
             split = pre_tokenizers.Metaspace()
@@ -83,8 +90,9 @@ class CTCTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids without blanks → text. Unknowns are shown as ⁇, never left out in silence."""
-        pieces = [self._inner.id_to_token(number) or "" for number in ids]
-        return "".join("⁇" if piece == UNKNOWN else piece for piece in pieces if piece != BLANK).replace("▁", " ").strip()
+        pieces = [self._unknown if number == UNKNOWN_ID else self._inner.id_to_token(number) or "" for number in ids
+                  if number != BLANK_ID]
+        return "".join(pieces).replace(WORD_START, " ").strip()
 
     def check_round_trip(self, texts: Iterable[str], limit: float = 0.0) -> float:
         """The share of characters that became unknown. Raises TrainingError when a text does not come back (E-P14)."""
@@ -105,4 +113,4 @@ class CTCTokenizer:
 
 def ctc_frames_needed(ids: Sequence[int]) -> int:
     """The fewest encoder frames that can carry these ids: one each, and a blank between equal neighbours."""
-    return len(ids) + sum(1 for left, right in zip(ids, ids[1:], strict=False) if left == right)
+    return len(ids) + sum(1 for left, right in pairwise(ids) if left == right)

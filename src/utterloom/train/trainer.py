@@ -144,8 +144,8 @@ class Trainer:
         self._resume()
         batches = self.loader.micro_batches(self._wanted())
         validations_done = self._validations_due()
-        steps_file = (self.run_folder / STEPS_FILE).open("ab", buffering=0) if self.ranks.is_first else None
-        with Interrupt() as interrupt, contextlib.closing(self.loader):
+        with Interrupt() as interrupt, contextlib.closing(self.loader), contextlib.ExitStack() as stack:
+            steps_file = stack.enter_context((self.run_folder / STEPS_FILE).open("ab", buffering=0)) if self.ranks.is_first else None
             self._clock = time.perf_counter()
             while self.progress() < 1.0:
                 line = self._step(batches, interrupt)

@@ -1,0 +1,106 @@
+"""What the benchmarks share: the clock, the machine, the versions, and how a result is printed.
+
+CPU-seconds are the unit (user and system, children included): on a shared machine they say what a loader costs, wall time
+says what the neighbours did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+
+def cpu_s() -> float:
+    """Of this process and of all that it started, whether they live or have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + ended.ru_utime + ended.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.Error:  # it has just ended
+            continue
+        total += times.user + times.system
+    return total
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process ever held, and what its living children hold; pages that they share count in each."""
+    total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    for child in psutil.Process().children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def circumstances(packages: list[str]) -> dict[str, Any]:
+    """When, where and with what: part of every result."""
+    return {
+        "date": date.today().isoformat(),
+        "machine": {"cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 1e9),
+                    "system": f"{platform.system()} {platform.machine()}", "load_at_start": round(os.getloadavg()[0], 1)},
+        "versions": {"python": platform.python_version(), **{name: found for name in packages if (found := version(name))}},
+    }
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Of two rates measured in the same rounds: the median round, and the worst and best."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def say_circumstances(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (f"{result['date']}, {machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, {machine['system']}, "
+            f"load {machine['load_at_start']} at the start; {versions}.")
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """First column left, the others right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain_table(header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+                     for line in [header, *rows])
+
+
+def deliver(result: dict[str, Any], as_json: bool, text: str, save: Path | None) -> None:
+    """One JSON object or one text on stdout; the JSON to a file as well where that was asked for."""
+    document = json.dumps(result, indent=2, ensure_ascii=False)
+    if save:
+        save.write_text(document + "\n", encoding="utf-8")
+    print(document if as_json else text)
+
+
+def note(message: str) -> None:
+    """What is going on, on stderr, for people who wait."""
+    print(message, file=sys.stderr, flush=True)

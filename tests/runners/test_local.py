@@ -1,0 +1,116 @@
+"""Tasks end once each, whatever happens to the processes that do them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from utterloom.core.errors import AudioError, UtterloomError
+from utterloom.runners import LocalRunner
+from utterloom.runners.local import MAX_ATTEMPTS, usable_cores
+
+
+class Task(NamedTuple):
+    number: int
+    folder: str = ""
+    deaths: int = 0
+    """how many workers it kills before it can be done"""
+
+
+def work(task: Task) -> int:
+    if task.folder:
+        with Path(task.folder, str(task.number)).open("a") as file:
+            file.write("x")
+        if len(Path(task.folder, str(task.number)).read_text()) <= task.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return task.number * task.number
+
+
+def fail(number: int) -> None:
+    raise AudioError(f"task {number}", "mend it")
+
+
+def threads_of(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+def write_for_ever(path: str) -> None:
+    while True:
+        with Path(path).open("a") as file:
+            file.write("x")
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("num_tasks", [0, 1, 7])
+def test_every_task_is_done_once(num_workers: int, num_tasks: int) -> None:
+    results = list(LocalRunner(num_workers).run(work, [Task(number) for number in range(num_tasks)]))
+    assert sorted(results) == [(number, number * number) for number in range(num_tasks)]
+
+
+def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path) -> None:
+    tasks = [Task(number, str(tmp_path), deaths=1 if number == 3 else 0) for number in range(8)]
+    results = list(LocalRunner(2).run(work, tasks))
+    assert sorted(results) == [(number, number * number) for number in range(8)]
+
+
+def test_a_task_that_kills_every_worker_is_named_and_no_other_is_blamed(tmp_path: Path) -> None:
+    tasks = [Task(number, str(tmp_path), deaths=99 if number == 2 else 0) for number in range(6)]
+    with pytest.raises(UtterloomError, match=f"task 2 died {MAX_ATTEMPTS} times"):
+        list(LocalRunner(2).run(work, tasks))
+    assert len((tmp_path / "2").read_text()) == MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_a_task_raises_arrives_whole(num_workers: int) -> None:
+    with pytest.raises(AudioError) as caught:
+        list(LocalRunner(num_workers).run(fail, [7]))
+    assert (caught.value.message, caught.value.hint) == ("task 7", "mend it")
+
+
+def test_workers_have_one_thread() -> None:
+    assert list(LocalRunner(1).run(threads_of, [0])) == [(0, "1")]
+
+
+def start_writing(script: Path, paths: list[Path]) -> subprocess.Popen[str]:
+    """A process whose workers write to each path, once all of them do."""
+    root = Path(__file__).parents[2]
+    script.write_text(f"import sys\nfrom {__name__} import write_for_ever\nfrom utterloom.runners import LocalRunner\n"
+                      f"if __name__ == '__main__':\n    list(LocalRunner({len(paths)}).run(write_for_ever, sys.argv[1:]))\n")
+    process = subprocess.Popen([sys.executable, script, *paths], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
+                               stderr=subprocess.PIPE, text=True)
+    while not all(path.exists() for path in paths):
+        time.sleep(0.01)
+    return process
+
+
+def test_ctrl_c_does_not_wait_for_what_workers_do(tmp_path: Path) -> None:
+    process = start_writing(tmp_path / "script.py", [tmp_path / "a", tmp_path / "b"])
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
+    assert_nobody_writes(tmp_path / "a")
+
+
+def test_a_killed_parent_leaves_no_orphan_that_goes_on_writing(tmp_path: Path) -> None:
+    process = start_writing(tmp_path / "script.py", [tmp_path / "a"])
+    process.kill()
+    process.communicate()
+    assert_nobody_writes(tmp_path / "a")
+
+
+def assert_nobody_writes(path: Path) -> None:
+    time.sleep(0.1)
+    before = path.stat().st_size
+    time.sleep(0.2)
+    assert path.stat().st_size == before
+
+
+def test_there_is_a_core_to_use() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

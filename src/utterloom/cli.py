@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,9 +70,9 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def _show(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
     from utterloom.core.log import emit_json
 
-    if as_json:
+    if as_json and value:
         emit_json(value)
-    else:
+    elif lines:
         typer.echo("\n".join(lines))
 
 
@@ -232,6 +233,8 @@ def keys(command: Annotated[str, typer.Argument(help="prepare, pack, train or ev
 
 def main() -> None:
     """Entry point: user errors are one message and an exit code, never a traceback."""
+    # Work is spread over processes, each with one thread; libraries read this when they are first imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from utterloom.core.errors import UtterloomError
 
     try:

@@ -57,6 +57,8 @@ def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> 
     from utterloom.train import stage
 
     card = stage.train(config, overrides)
+    if not card:  # another rank says it
+        return {}, []
     return {"run": config.out, **card}, [f"run {config.out}", *stage.explain(card),
                                          f"  next: utterloom evaluate {config.out} {config.corpus}"]
 

@@ -95,7 +95,7 @@ def test_a_path_with_spaces_equals_signs_and_brackets_needs_no_quotes() -> None:
     ("count=2.5", ("whole number",)), ("count=many", ("whole number", "'many'")), ("count=true", ("true and false",)),
     ("optimizer.lr=false", ("true and false",)), ("optimizer.lr=fast", ("a number",)), ("optimizer.lr=-1", ("greater than 0",)),
     ("optimizer.lr=nan", ("finite",)), ("optimizer.lr=inf", ("finite",)), ("quick=maybe", ("true or false",)),
-    ("kinds=a", ("a list",)), ("optimizer.size=3", ("not one of its choices", "2, 4 or 8")), ("mode=fast", ("choose from: 'auto'",)),
+    ("optimizer.size=3", ("not one of its choices", "2, 4 or 8")), ("mode=fast", ("choose from: 'auto'",)), ("kinds=a", ("list",)),
     ("kinds=[c]", ("choose from",)), ("optimizer=3", ("a mapping",)), ("count=1,2", ("cannot be composed",)),
     ("count=[", ("cannot be composed",)), ("~count=1", ("unknown key",)), ("hydra.run.dir=x", ("unknown key",)),
     ("targets=[{wr: 0.3}]", ("unknown key 'targets.0.wr'", "'targets.0.wer'")),
@@ -108,8 +108,8 @@ def test_what_is_wrong_is_named_with_the_next_step(override: str, words: tuple[s
 
 
 @pytest.mark.parametrize("content", [
-    "count: [", "- a\n- b", "count: 1\ncount: 2", "count: 1\n\tname: x", b"\xff\xfe", "name: ${nowhere}", "defaults: [model: nothing]",
-    "hydra: {run: 1}", "count: {a: 1}", "counts: 1"])
+    "count: [", "- a\n- b", "count: 1\ncount: 2", "count: 1\n\tname: x", b"\xff\xfe", "name: ${nowhere}",
+    "defaults: [model: nothing]", "hydra: {run: 1}", "count: {a: 1}", "counts: 1"])
 def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path, content: str | bytes) -> None:
     with pytest.raises(ConfigError):
         compose(Example, recipe=recipe(tmp_path, content))

@@ -78,8 +78,8 @@ def test_an_id_that_is_there_twice_is_named(ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "split"), [
-    ("valid", "dev"), ("Validation", "dev"), (" val ", "dev"), ("DEV", "dev"), ("training", "train"), ("eval", "test"), ("testing", "test"),
-    ("other", "other"), ("train.clean", "train.clean")])
+    ("valid", "dev"), ("Validation", "dev"), (" val ", "dev"), ("DEV", "dev"), ("training", "train"), ("eval", "test"),
+    ("testing", "test"), ("other", "other"), ("train.clean", "train.clean")])
 def test_a_split_has_one_name(name: str, split: str) -> None:
     """K5: dev, valid, validation and val are one split."""
     assert canonical_split(name) == split

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
-from utterloom.models import ConformerCTCConfig, ConformerForCTC
+from utterloom.models.ctc import ConformerCTCConfig, ConformerForCTC
 
 torch.set_num_threads(1)
 
@@ -74,3 +74,23 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 def test_impossible_sizes_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         ConformerCTCConfig(**bad)
+
+
+@pytest.mark.parametrize("imports", ["import utterloom; from transformers import AutoModelForCTC",
+                                     "from transformers import AutoModelForCTC; import utterloom"])
+def test_importing_utterloom_is_enough_for_the_auto_classes(imports: str, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    network().float().save_pretrained(tmp_path)
+    program = f"{imports}; print(type(AutoModelForCTC.from_pretrained({str(tmp_path)!r})).__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "ConformerForCTC", done.stderr
+
+
+def test_importing_utterloom_alone_imports_neither() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, utterloom; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"

@@ -10,6 +10,8 @@ from utterloom.audio.decode import open_recording
 
 @dataclass(frozen=True)
 class AudioInfo:
+    """What a recording is; `num_samples` counts frames of all channels, at its own rate."""
+
     sample_rate_hz: int
     num_channels: int
     num_samples: int  # per channel

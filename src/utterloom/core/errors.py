@@ -53,6 +53,8 @@ class OutputError(UtterloomError): ...
 
 
 class MissingPackageError(UtterloomError):
+    """`purpose` needs `package`, which `pip install "utterloom[extra]"` brings."""
+
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}, which is not installed",
                          f'pip install "utterloom[{extra}]"')

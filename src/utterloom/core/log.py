@@ -22,6 +22,7 @@ def console() -> Console:
 
 
 def set_up(verbose: bool = False) -> None:
+    """Messages go to stderr as they are; nothing reaches other loggers."""
     # A terminal of another encoding, or a file name that is not UTF-8, must not end in a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from transformers import AutoModelForCTC
 
-import utterloom.models  # noqa: F401  (teaches the Auto classes our architectures)
 from utterloom.batches.loader import MicroBatch
 from utterloom.core.errors import SourceError
 from utterloom.models.contract import Contract, model_folder

@@ -1,7 +1,1 @@
-"""Networks, and the folder that a model is. Importing this module teaches transformers' Auto classes our architectures."""
-
-from utterloom.models.ctc import ConformerCTCConfig, ConformerForCTC, register
-
-__all__ = ["ConformerCTCConfig", "ConformerForCTC"]
-
-register()
+"""Networks, and the folder that a model is. transformers' Auto classes know ours once utterloom is imported."""

@@ -142,6 +142,8 @@ def stage_length(hidden: Tensor) -> int:
 
 
 class FeedForward(nn.Module):
+    """Pre-norm, one hidden layer with SiLU: [b, s, d] → [b, s, d]."""
+
     def __init__(self, config: ConformerCTCConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size, eps=LAYER_NORM_EPS)
@@ -168,6 +170,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
+    """Pre-norm attention with rotary positions; `mask` [b, 1, 1, s] is true where a frame may be looked at."""
+
     def __init__(self, config: ConformerCTCConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
@@ -204,6 +208,8 @@ class ConvModule(nn.Module):
 
 
 class ConformerLayer(nn.Module):
+    """Half a feed-forward, attention, convolution, half a feed-forward, norm: [b, s, d] → [b, s, d]."""
+
     def __init__(self, config: ConformerCTCConfig) -> None:
         super().__init__()
         self.feed_forward_in = FeedForward(config)
@@ -221,6 +227,8 @@ class ConformerLayer(nn.Module):
 
 
 class ConformerPreTrainedModel(PreTrainedModel):
+    """What encoder and CTC model share of the Hugging Face folder."""
+
     config_class = ConformerCTCConfig
     base_model_prefix = "encoder"
     main_input_name = "features"
@@ -276,7 +284,7 @@ class ConformerForCTC(ConformerPreTrainedModel):
 
 
 def register() -> None:
-    """Let transformers' Auto classes open our folders; done on `import utterloom.models`."""
+    """Let transformers' Auto classes open our folders; `import utterloom` sees to it."""
     AutoConfig.register(ConformerCTCConfig.model_type, ConformerCTCConfig, exist_ok=True)
     AutoModel.register(ConformerCTCConfig, ConformerEncoder, exist_ok=True)
     AutoModelForCTC.register(ConformerCTCConfig, ConformerForCTC, exist_ok=True)

@@ -97,7 +97,7 @@ def _checked_manifest(manifest: Path) -> dict[str, Any]:
     path = manifest / layout.MANIFEST_FILE
     if not path.is_file():
         raise DamagedError(f"{path} is missing", "prepare it again into a new folder")
-    if sha256_of(path) != prepared["utterances_sha256"]:
+    if sha256_of(path) != prepared.get("utterances_sha256"):
         raise DamagedError(f"{path} does not match its checksum: it was cut short, or bytes in it have changed",
                            "prepare it again into a new folder")
     return prepared
@@ -261,7 +261,8 @@ def _commit(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str,
 
 def dataset_card(card: dict[str, Any], view: str) -> str:
     """README.md for the Hugging Face Hub: `load_dataset()` reads the folder by its front matter."""
-    files = "\n".join(f'  - split: "{name}"\n    path: {layout.UTTERANCES}/{name}-*.parquet' for name in card["splits"])
+    files = "\n".join(f'  - split: "{name}"\n    path: {layout.UTTERANCES}/{name}-*.parquet'
+                      for name, split in card["splits"].items() if split["utterances"])  # it cannot say that a split is empty
     languages = "\n".join(f"- {json.dumps(language)}" for language in card["languages"]) or "- und"  # `no` is Norwegian
     rows = "\n".join(f"| {name} | {split['utterances']:,} | {split['hours']:.2f} | {split['shards']} |"
                      for name, split in card["splits"].items())

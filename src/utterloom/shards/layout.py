@@ -99,8 +99,10 @@ def utterances_schema(views: list[str]) -> Any:
     """Columns of `utterances/*.parquet`: the manifest's, and where the audio lies inside the shard's tar."""
     import pyarrow as pa
 
-    kept = [field for field in manifest_schema(views) if field.name not in ("duration_s", "spans")]
+    kept = [field for field in manifest_schema(views) if field.name not in ("attributes", "duration_s", "spans")]
+    pair = pa.struct([("key", pa.string()), ("value", pa.string())])  # an Arrow map is more than load_dataset() understands
     return pa.schema([
-        *kept, ("duration_s", pa.float64()), ("num_samples", pa.int64()), ("sample_rate_hz", pa.int32()),
+        *kept, ("attributes", pa.list_(pair)),
+        ("duration_s", pa.float64()), ("num_samples", pa.int64()), ("sample_rate_hz", pa.int32()),
         ("audio_offset", pa.int64()), ("audio_bytes", pa.int64()), ("audio_crc32", pa.int64()),
         ("spans", manifest_schema(views).field("spans").type)])

@@ -90,7 +90,7 @@ class ShardTable:
         return found
 
     def value(self, row: int, column: str) -> Any:
-        return self.table.column(column)[row].as_py()
+        return _plain(column, self.table.column(column)[row].as_py())
 
 
 class Corpus:
@@ -169,7 +169,7 @@ class Corpus:
     def row(self, table: ShardTable, row: int) -> dict[str, Any]:
         """Every column of one utterance."""
         values: dict[str, Any] = self._read_table(table.name).slice(row, 1).to_pylist()[0]
-        return values
+        return {column: _plain(column, value) for column, value in values.items()}
 
     def rows(self, split: str | None = None) -> Iterator[tuple[ShardTable, int]]:
         """Every utterance in order, a shard at a time."""
@@ -227,6 +227,13 @@ class Corpus:
         except (pa.ArrowException, OSError) as error:
             raise DamagedError(f"shard {shard}: {layout.utterances_path(shard)} is damaged: {str(error).splitlines()[0]}",
                                VERIFY_HINT) from None
+
+
+def _plain(column: str, value: Any) -> Any:
+    """Attributes as a dict."""
+    if column != "attributes":
+        return value
+    return dict(tuple(pair.values()) if isinstance(pair, dict) else pair for pair in value or [])
 
 
 VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; packing again into a new folder repairs it"

@@ -77,15 +77,18 @@ def write_shard(
             described = {key: utterance[key] for key in ("id", "text", "speaker", "language", "split", "duration_s",
                                                          "sample_rate_hz")}
             tar.add(f"{stem}.{layout.METADATA_SUFFIX}", json.dumps(described, ensure_ascii=False, sort_keys=True).encode())
-            kept.append({**utterance, "audio_offset": offset, "audio_bytes": len(flac), "audio_crc32": zlib.crc32(flac)})
+            kept.append({
+                **utterance, "attributes": [{"key": key, "value": value} for key, value in utterance["attributes"] or []],
+                "audio_offset": offset, "audio_bytes": len(flac), "audio_crc32": zlib.crc32(flac)})
         audio_sha256 = tar.close()
     write_drops(folder / layout.dropped_path(stage, shard), drops)
     facts = {"audio_bytes": tar.num_bytes, "audio_sha256": audio_sha256, "utterances": len(kept),
              "seconds": sum(row["num_samples"] for row in kept) / kept[0]["sample_rate_hz"] if kept else 0.0,
              "dropped": len(drops), "in": len(kept) + len(drops)}
     schema = layout.utterances_schema(views).with_metadata({METADATA_KEY: json.dumps(facts, sort_keys=True).encode()})
-    with atomic_write(folder / layout.utterances_path(shard)) as file:
-        pq.write_table(pa.Table.from_pylist(kept, schema=schema), file, row_group_size=ROW_GROUP_ROWS, compression="zstd")
+    with atomic_write(folder / layout.utterances_path(shard)) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        if kept:  # no row group at all for no rows: load_dataset() stumbles over an empty one
+            writer.write_table(pa.Table.from_pylist(kept, schema=schema), row_group_size=ROW_GROUP_ROWS)
     return facts
 
 

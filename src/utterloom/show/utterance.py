@@ -249,7 +249,8 @@ def _gone(where: str, dropped: list[Drop]) -> Explained:
     seconds = "not known" if drop.seconds is None else format_duration(drop.seconds)
     value = {"kind": "dropped", "id": drop.id, "drops": [asdict(entry) for entry in dropped]}
     return value, [f"utterance {drop.id} is not in {where}: {drop.stage} dropped it", *labelled([
-        ("reason", drop.reason), ("detail", drop.detail), ("length", seconds), ("from", Verbatim(drop.path) if drop.path else None), *_doubles(dropped[1:])])]
+        ("reason", drop.reason), ("detail", drop.detail), ("length", seconds),
+        ("from", Verbatim(drop.path) if drop.path else None), *_doubles(dropped[1:])])]
 
 
 def _doubles(dropped: list[Drop]) -> Rows:

@@ -25,6 +25,8 @@ transformers_logging.disable_progress_bar()  # one bar a file, of which there is
 
 
 class Checkpoints:
+    """The checkpoints of one run. `pointers` says which folder is last, best and averaged."""
+
     def __init__(self, run: Path) -> None:
         self.folder = run / CHECKPOINTS
         self.folder.mkdir(exist_ok=True)

@@ -50,7 +50,7 @@ def train(config: TrainConfig, overrides: list[str]) -> dict[str, Any]:
     identity = {"config": config.identity(), "corpus": corpus.fingerprint, "view": _view(corpus)}
     ranks = outer_ranks()
     if ranks is not None:
-        return _on_one_rank(ranks, (config, overrides, identity))
+        return _on_given_rank(ranks, run, (config, overrides, identity))
     return _with_folder(run, identity, lambda: run_ranks(
         _on_one_rank, (config.model_dump(mode="json"), overrides, identity), _num_ranks(config)))
 
@@ -62,6 +62,29 @@ def _with_folder(run: Path, identity: dict[str, Any], work: Any) -> dict[str, An
         else:
             artifact.commit(work())
     return load_card(run, "run")
+
+
+def _on_given_rank(ranks: Ranks, run: Path, argument: Any) -> dict[str, Any]:
+    """Under a launcher: the first rank holds the run folder; the others begin when it has it, or end when it has not.
+
+    Only the first returns the card."""
+    if not ranks.is_first:
+        if ranks.from_first(None):
+            _on_one_rank(ranks, argument)
+        return {}
+    said = False
+
+    def work() -> dict[str, Any]:
+        nonlocal said
+        said = True
+        ranks.from_first(True)
+        return _on_one_rank(ranks, argument)
+
+    try:
+        return _with_folder(run, argument[2], work)
+    finally:
+        if not said:
+            ranks.from_first(False)
 
 
 def _num_ranks(config: TrainConfig) -> int:

@@ -33,6 +33,8 @@ class Statistics:
 
 
 class CTCObjective:
+    """Tokens of a text view from log-mel features, aligned by CTC."""
+
     name = "ctc"
 
     def __init__(self, tokenizer: CTCTokenizer, features: LogMelParameters) -> None:

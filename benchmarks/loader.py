@@ -1,0 +1,240 @@
+"""How fast are loaders? Utterances per CPU-second, bytes only and decoded in padded batches, ours and three peers.
+
+    python benchmarks/loader.py                            the table; AN4 from ../shared where it is, else synthetic audio
+    python benchmarks/loader.py --corpus corpora/mine      the same on any packed corpus
+    python benchmarks/loader.py --json --save board.json   for machines
+    python benchmarks/loader.py --markdown                 the block for README.md
+
+One run, one machine, the same audio for everyone: before it is timed, each loader delivers one epoch that is compared bit by
+bit with the others'. Each lives in a process of its own for the whole run; rounds go round all of them, each round beginning
+with another one, so that a noisy neighbour hits all alike. What is claimed are ratios inside a round, never times.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+import argparse
+import multiprocessing
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain, count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import board
+from contenders import CONTENDERS, FLOORS, MODES, OURS, Contender, Delivered, proof, say_settings
+from material import Material, prepare_material
+
+CALIBRATION_S = 0.1
+HEADINGS = {"bytes": "Bytes only", "decoded": "Decoded, in padded batches"}
+PACKAGES = ["utterloom", "numpy", "soundfile", "pyarrow", "isal", "webdataset", "datasets", "torch"]
+
+Seat = tuple[str, str]  # a contender in a mode
+
+
+# ---------------------------------------------------------------------------------------------- in the measured processes
+
+
+def start_group(module: str, material: Material, batch: int, seats: dict[Seat, Connection]) -> None:
+    """Import once, then give each seat a process of its own."""
+    import_module(module)
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=sit, args=(seat, material, batch, connection)) for seat, connection in seats.items()]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
+def sit(seat: Seat, material: Material, batch: int, connection: Connection) -> None:
+    """Wait for orders: open, then how many CPU-seconds to read for; None ends."""
+    try:
+        name, mode = seat
+        connection.recv()
+        epoch = next(contender for contender in CONTENDERS if contender.id == name).open(material, mode, batch)
+        connection.send(proof(epoch(0), mode))
+        stream = chain.from_iterable(epoch(number) for number in count(1))
+        before_s = board.cpu_s()
+        per_utterance_s = _calibrate(stream)
+        while (seconds := connection.recv()) is not None:
+            wanted, utterances, wall_s = seconds / per_utterance_s, 0, time.perf_counter()
+            while utterances < wanted:
+                utterances += next(stream)[0]
+            # What reading processes prepared since the last round is counted in this one, which uses it.
+            wall_s, after_s = time.perf_counter() - wall_s, board.cpu_s()
+            connection.send({"rate": utterances / (after_s - before_s), "cpu_s": after_s - before_s, "wall_rate": utterances / wall_s,
+                             "rss_bytes": board.peak_rss_bytes()})
+            before_s = after_s
+    except EOFError:  # the run was stopped
+        return
+    except Exception:
+        connection.send(traceback.format_exc())
+
+
+def _calibrate(stream: Iterator[Delivered]) -> float:
+    """CPU-seconds of one utterance, roughly."""
+    before_s, utterances, wanted = board.cpu_s(), 0, 64
+    while True:
+        while utterances < wanted:
+            utterances += next(stream)[0]
+        if (spent_s := board.cpu_s() - before_s) >= CALIBRATION_S:
+            return spent_s / utterances
+        wanted *= 2
+
+
+# ------------------------------------------------------------------------------------------------------------ the rounds
+
+
+def measure(material: Material, batch: int, seconds: float, rounds: int) -> tuple[dict[Seat, list[dict[str, float]]], list[dict[str, str]]]:
+    """(measurements of every seat, round by round; who was left out and why)."""
+    able = [contender for contender in CONTENDERS if _complaint(contender) is None]
+    skipped = [{"id": contender.id, "why": why} for contender in CONTENDERS if (why := _complaint(contender))]
+    seats = [(contender, mode) for mode in MODES for contender in able if mode in contender.modes]
+    spawn = multiprocessing.get_context("spawn")
+    ours: dict[Seat, Connection] = {}
+    theirs: dict[str, dict[Seat, Connection]] = {}
+    for contender, mode in seats:
+        ours[contender.id, mode], theirs.setdefault(contender.imports, {})[contender.id, mode] = spawn.Pipe()
+    groups = [spawn.Process(target=start_group, args=(module, material, batch, connections)) for module, connections in theirs.items()]
+    for group in groups:
+        group.start()
+    for connection in chain.from_iterable(connections.values() for connections in theirs.values()):
+        connection.close()
+    try:
+        _prove(ours)
+        found: dict[Seat, list[dict[str, float]]] = {seat: [] for seat in ours}
+        order = list(ours)
+        for number in range(rounds):
+            board.note(f"round {number + 1} of {rounds}")
+            first = number * len(order) // rounds
+            for seat in order[first:] + order[:first]:
+                found[seat].append(_ask(ours[seat], seat, seconds))
+    finally:
+        for connection in ours.values():
+            connection.close()
+        for group in groups:
+            group.join()
+    return found, skipped
+
+
+def _prove(connections: dict[Seat, Connection]) -> None:
+    """Everyone opens, and delivers the same audio."""
+    for mode in MODES:
+        proofs = {}
+        for seat in [seat for seat in connections if seat[1] == mode]:
+            board.note(f"opening {seat[0]}, {mode}")
+            proofs[seat[0]] = _ask(connections[seat], seat, "open")
+        for name, found in proofs.items():
+            if found is not None and found != proofs[OURS]:
+                raise SystemExit(f"{name} does not deliver what utterloom delivers: {found}, not {proofs[OURS]}")
+
+
+def _ask(connection: Connection, seat: Seat, order: Any) -> Any:
+    connection.send(order)
+    answer = connection.recv()
+    if isinstance(answer, str):
+        raise SystemExit(f"{seat[0]} failed:\n{answer}")
+    return answer
+
+
+def _complaint(contender: Contender) -> str | None:
+    missing = [package for package in contender.packages if find_spec(package) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed (extra: bench or dev)"
+    if contender.id == "floor-tar" and shutil.which("tar") is None:
+        return "there is no tar command"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ the result
+
+
+def rows_of(found: dict[Seat, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    rates = {seat: [entry["rate"] for entry in entries] for seat, entries in found.items()}
+    rows = []
+    for contender in CONTENDERS:
+        for mode in MODES:
+            seat = contender.id, mode
+            if seat not in found:
+                continue
+            rows.append({
+                "id": contender.id, "label": contender.label, "mode": mode, "settings": contender.settings,
+                "utterances_per_cpu_s": median(rates[seat]), "of_floor": board.ratio(rates[seat], rates[FLOORS[mode], mode]),
+                "ours_over_it": board.ratio(rates[OURS, mode], rates[seat]),
+                "utterances_per_wall_s": median(entry["wall_rate"] for entry in found[seat]),
+                "cpu_s": sum(entry["cpu_s"] for entry in found[seat]), "peak_rss_mb": max(entry["rss_bytes"] for entry in found[seat]) / 1e6,
+                "rounds": rates[seat]})
+    return rows
+
+
+def claims_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ratios only: ours over each peer's better setting, and over the floor of decoding."""
+    peer_of = {contender.id: contender.peer for contender in CONTENDERS}
+    claims = []
+    for mode in MODES:
+        for peer in dict.fromkeys(filter(None, peer_of.values())):
+            candidates = [row for row in rows if row["mode"] == mode and peer_of[row["id"]] == peer]
+            if candidates:
+                best = max(candidates, key=lambda row: row["utterances_per_cpu_s"])
+                claims.append({"mode": mode, "over": best["label"], **best["ours_over_it"]})
+        ours = next(row for row in rows if row["mode"] == mode and row["id"] == OURS)
+        floor = next(contender.label for contender in CONTENDERS if contender.id == FLOORS[mode])
+        claims.append({"mode": mode, "over": floor, **ours["of_floor"]})
+    return claims
+
+
+def say(result: dict[str, Any], markdown: bool) -> str:
+    header = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
+    parts = []
+    for mode in MODES:
+        cells = [[row["label"], f"{row['utterances_per_cpu_s']:,.0f}", f"{row['of_floor']['median']:.2f}",
+                  f"{row['ours_over_it']['median']:.2f}", f"{row['peak_rss_mb']:,.0f}"] for row in result["rows"] if row["mode"] == mode]
+        parts.append(f"**{HEADINGS[mode]}**\n\n{board.markdown_table(header, cells)}" if markdown
+                     else f"{HEADINGS[mode]}\n{board.plain_table(header, cells)}")
+    claims = [f"{HEADINGS[claim['mode']]}: {claim['median']:.2f} × {claim['over']} (worst and best round {claim['min']:.2f} and "
+              f"{claim['max']:.2f})" for claim in result["claims"]]
+    parts.append("utterloom is\n\n" + "\n".join(f"- {claim}" for claim in claims))
+    audio, settings = result["audio"], result["settings"]
+    parts.append(f"{audio['name']}: {audio['utterances']:,} utterances, {audio['hours']:.2f} h, {audio['tar_mb']:,.1f} MB of FLAC in "
+                 f"{audio['shards']} shards, page cache warm; batches of {settings['batch']}; median of {settings['rounds']} interleaved "
+                 f"rounds of {settings['seconds']:g} CPU-seconds each. {board.say_circumstances(result)}")
+    if result["skipped"]:
+        parts.append("Left out: " + "; ".join(f"{entry['id']}: {entry['why']}" for entry in result["skipped"]))
+    return "\n\n".join([*parts, say_settings()] if markdown else parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, help="a packed corpus; by default AN4 from ../shared, else synthetic")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--utterances", type=int, default=2000, help="use the first shards that hold so many")
+    parser.add_argument("--synthetic", type=int, metavar="N", help="N synthetic utterances even where AN4 is")
+    parser.add_argument("--batch", type=int, default=32, help="utterances in a batch")
+    parser.add_argument("--seconds", type=float, default=0.5, help="CPU-seconds of one loader in one round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--markdown", action="store_true", help="the block for README.md")
+    parser.add_argument("--save", type=Path, help="write the JSON to this file too")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="utterloom-benchmark-") as folder:
+        result = {"benchmark": "loader", **board.circumstances(PACKAGES)}
+        material = prepare_material(Path(folder), arguments.corpus, arguments.split, arguments.utterances, arguments.synthetic)
+        found, skipped = measure(material, arguments.batch, arguments.seconds, arguments.rounds)
+        rows = rows_of(found)
+        result.update(audio=material.describe(), settings={name: getattr(arguments, name) for name in ("batch", "seconds", "rounds")},
+                      rows=rows, claims=claims_of(rows), skipped=skipped)
+    board.deliver(result, arguments.json, say(result, arguments.markdown), arguments.save)
+
+
+if __name__ == "__main__":
+    main()

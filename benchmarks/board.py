@@ -81,16 +81,15 @@ def say_circumstances(result: dict[str, Any]) -> str:
             f"load {machine['load_at_start']} at the start; {versions}.")
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """First column left, the others right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def markdown_table(table: list[list[str]]) -> str:
+    """The first line is the header; the first column is text, the others are numbers."""
+    lines = [table[0], ["---", *["---:"] * (len(table[0]) - 1)], *table[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def plain_table(header: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
-                     for line in [header, *rows])
+def plain_table(table: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table)
 
 
 def deliver(result: dict[str, Any], as_json: bool, text: str, save: Path | None) -> None:

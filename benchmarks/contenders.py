@@ -10,7 +10,10 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,6 +26,7 @@ MODES = (BYTES, DECODED)
 
 Delivered = tuple[int, Any]
 Epoch = Callable[[int], Iterator[Delivered]]
+Open = Callable[[Material, str, int], AbstractContextManager[Epoch]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Contender:
     id: str
     label: str
     settings: str
-    open: Callable[[Material, str, int], Epoch]
+    open: Open
     peer: str | None = None
     modes: tuple[str, ...] = MODES
     packages: tuple[str, ...] = ()
@@ -42,7 +46,8 @@ class Contender:
 # ---------------------------------------------------------------------------------------------------------------- floors
 
 
-def walk_tars(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def walk_tars(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     """Python's tarfile, every member read, nothing else done."""
 
     def epoch(number: int) -> Iterator[Delivered]:
@@ -54,10 +59,11 @@ def walk_tars(material: Material, mode: str, batch: int) -> Epoch:
                     if member.name.endswith(".flac"):
                         yield 1, [content]
 
-    return epoch
+    yield epoch
 
 
-def run_tar(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def run_tar(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     """The `tar` command, everything to nowhere."""
     share = material.describe()["utterances"] // len(material.tars)
 
@@ -66,10 +72,11 @@ def run_tar(material: Material, mode: str, batch: int) -> Epoch:
             subprocess.run(["tar", "--extract", "--to-stdout", "--file", path], stdout=subprocess.DEVNULL, check=True)
             yield share, None
 
-    return epoch
+    yield epoch
 
 
-def decode_from_memory(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def decode_from_memory(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     """soundfile on bytes that are in memory: no files, no order, no batches."""
     import soundfile
 
@@ -83,7 +90,7 @@ def decode_from_memory(material: Material, mode: str, batch: int) -> Epoch:
             samples, _ = soundfile.read(io.BytesIO(clip), dtype="float32")
             yield 1, (samples[None], [len(samples)])
 
-    return epoch
+    yield epoch
 
 
 # ------------------------------------------------------------------------------------------------------------- utterloom
@@ -97,8 +104,9 @@ class KeepBytes:
         return {"flac": [item.flac for item in items]}
 
 
-def utterloom(num_workers: int) -> Callable[[Material, str, int], Epoch]:
-    def opened(material: Material, mode: str, batch: int) -> Epoch:
+def utterloom(num_workers: int) -> Open:
+    @contextmanager
+    def opened(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
         from utterloom.batches.collate import CollateSamples
         from utterloom.batches.loader import Loader, SplitIndex
         from utterloom.batches.plan import BatchPlan
@@ -109,16 +117,16 @@ def utterloom(num_workers: int) -> Callable[[Material, str, int], Epoch]:
         index = index.select(np.isin(index.shard, wanted))
         # Batches of a fixed count, like everyone's here; the sum of lengths, which a training bounds, is left free.
         plan = BatchPlan(index.num_samples, index.shard, batch * int(index.num_samples.max()) * 2, max_utterances=batch)
-        loader = Loader(index, KeepBytes() if mode == BYTES else CollateSamples(), None, num_workers)
+        with Loader(index, KeepBytes() if mode == BYTES else CollateSamples(), None, num_workers) as loader:
 
-        def epoch(number: int) -> Iterator[Delivered]:
-            planned = plan.epoch(number)
-            wanted = ((number, planned.micro_batch(place)) for place in range(planned.num_micro_batches))
-            for micro_batch in loader.micro_batches(wanted):
-                arrays = micro_batch.arrays
-                yield len(micro_batch.ids), arrays["flac"] if mode == BYTES else (arrays["samples"], arrays["lengths"])
+            def epoch(number: int) -> Iterator[Delivered]:
+                planned = plan.epoch(number)
+                wanted = ((number, planned.micro_batch(place)) for place in range(planned.num_micro_batches))
+                for micro_batch in loader.micro_batches(wanted):
+                    arrays = micro_batch.arrays
+                    yield len(micro_batch.ids), arrays["flac"] if mode == BYTES else (arrays["samples"], arrays["lengths"])
 
-        return epoch
+            yield epoch
 
     return opened
 
@@ -126,17 +134,19 @@ def utterloom(num_workers: int) -> Callable[[Material, str, int], Epoch]:
 # ------------------------------------------------------------------------------------------------------------ webdataset
 
 
-def webdataset_plain(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def webdataset_plain(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     import webdataset
 
     samples = webdataset.WebDataset(material.tars, shardshuffle=100).shuffle(1000)
-    return _from_clips(lambda number: (sample["flac"] for sample in samples), mode, batch)
+    yield _from_clips(lambda number: (sample["flac"] for sample in samples), mode, batch)
 
 
-def webdataset_of_system_b(num_workers: int) -> Callable[[Material, str, int], Epoch]:
+def webdataset_of_system_b(num_workers: int) -> Open:
     """The loader that system B's document prints (SYSTEMS.md B3, B4), repaired just enough to run."""
 
-    def opened(material: Material, mode: str, batch: int) -> Epoch:
+    @contextmanager
+    def opened(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
         import torch
         import webdataset
         from torch.utils.data import DataLoader
@@ -160,6 +170,7 @@ def webdataset_of_system_b(num_workers: int) -> Callable[[Material, str, int], E
         # B-P9: plain paths, since `file://data/…` is taken for the host `data`. The document does not shuffle shards.
         dataset = webdataset.WebDataset(material.tars, shardshuffle=False).shuffle(10_000).decode().map(process)
         # B-P8: fewer shards than workers ends in "No samples found", so no more workers than shards.
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores, as printed
         workers = min(num_workers, len(material.tars))
         loader = DataLoader(dataset, batch_size=batch, num_workers=workers, prefetch_factor=2 if workers else None,
                             collate_fn=collate if mode == DECODED else None)
@@ -171,7 +182,7 @@ def webdataset_of_system_b(num_workers: int) -> Callable[[Material, str, int], E
                 else:
                     yield len(audio), (audio.numpy(), second.numpy())
 
-        return epoch
+        yield epoch
 
     return opened
 
@@ -179,14 +190,16 @@ def webdataset_of_system_b(num_workers: int) -> Callable[[Material, str, int], E
 # -------------------------------------------------------------------------------------------------------------- datasets
 
 
-def datasets_map_style(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def datasets_map_style(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     rows = _load(material, streaming=False)
-    return _from_rows(lambda number: rows.shuffle(seed=number), mode, batch)
+    yield _from_rows(lambda number: rows.shuffle(seed=number), mode, batch)
 
 
-def datasets_streaming(material: Material, mode: str, batch: int) -> Epoch:
+@contextmanager
+def datasets_streaming(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     rows = _load(material, streaming=True)
-    return _from_rows(lambda number: rows.shuffle(seed=number, buffer_size=1000), mode, batch)
+    yield _from_rows(lambda number: rows.shuffle(seed=number, buffer_size=1000), mode, batch)
 
 
 def _load(material: Material, streaming: bool) -> Any:
@@ -235,26 +248,26 @@ def _padded(clips: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return padded, lengths
 
 
-WEBDATASET = ("webdataset", "torch")
+WEBDATASET, DATASETS = ("webdataset", "torch"), ("datasets",)
 CONTENDERS = [
-    Contender("utterloom", "utterloom", "byte ranges in the plan's order, checksums on, in this process", utterloom(0)),
-    Contender("utterloom-2-workers", "utterloom, 2 workers", "the same, decoded in two reading processes", utterloom(2)),
-    Contender("system-b", "system B's loader, 4 workers", "as printed: shuffle buffer of 10,000, default decode, DataLoader with "
-              "4 workers and prefetch 2; repaired to run", webdataset_of_system_b(4), "system B's loader",
-              packages=WEBDATASET, imports="webdataset"),
-    Contender("system-b-in-process", "system B's loader, in process", "the same without workers", webdataset_of_system_b(0),
-              "system B's loader", packages=WEBDATASET, imports="webdataset"),
-    Contender("webdataset", "webdataset", "shards shuffled, buffer of 1,000, no decode(); JSON left unparsed; soundfile and a padding "
-              "loop for decoded batches; in this process", webdataset_plain, "webdataset", packages=("webdataset",), imports="webdataset"),
-    Contender("datasets", "datasets, map-style", "Arrow on disk, shuffle(seed), iter(batch_size): the fastest simple way; soundfile and "
-              "a padding loop for decoded batches; in this process", datasets_map_style, "datasets", packages=("datasets",),
-              imports="datasets"),
-    Contender("datasets-streaming", "datasets, streaming", "Parquet, shuffle(seed, buffer_size=1000), iter(batch_size); the same "
-              "decoding", datasets_streaming, "datasets", packages=("datasets",), imports="datasets"),
+    Contender("utterloom", "utterloom", "byte ranges in the plan's order, checksums on; in the measured process", utterloom(0)),
+    Contender("utterloom-2-workers", "utterloom, 2 workers", "the same in two reading processes", utterloom(2)),
+    Contender("system-b", "system B's loader, 4 workers", "as its document prints it: shuffle buffer of 10,000, default decode, "
+              "DataLoader with 4 workers and prefetch 2; repaired just enough to run",
+              webdataset_of_system_b(4), "system B's loader", packages=WEBDATASET, imports="webdataset"),
+    Contender("system-b-in-process", "system B's loader, in process", "the same with `num_workers=0`",
+              webdataset_of_system_b(0), "system B's loader", packages=WEBDATASET, imports="webdataset"),
+    Contender("webdataset", "webdataset", "shards shuffled, buffer of 1,000, no `decode()`, JSON left unparsed; soundfile and a "
+              "padding loop for decoded batches", webdataset_plain, "webdataset", packages=WEBDATASET, imports="webdataset"),
+    Contender("datasets", "datasets, map-style", "Arrow on disk, `shuffle(seed)`, `iter(batch_size)` (row by row takes some four times "
+              "as long); soundfile and a padding loop for decoded batches",
+              datasets_map_style, "datasets", packages=DATASETS, imports="datasets"),
+    Contender("datasets-streaming", "datasets, streaming", "Parquet, `shuffle(seed, buffer_size=1000)`, `iter(batch_size)`; decoded "
+              "likewise", datasets_streaming, "datasets", packages=DATASETS, imports="datasets"),
     Contender("floor-tarfile", "floor: Python's tarfile", "every member of every tar read, in order", walk_tars, modes=(BYTES,)),
-    Contender("floor-tar", "floor: the tar command", "tar --extract --to-stdout into /dev/null, in order", run_tar, modes=(BYTES,)),
-    Contender("floor-decode", "floor: bare decode", "soundfile.read of bytes in memory, in order, no batches", decode_from_memory,
-              modes=(DECODED,)),
+    Contender("floor-tar", "floor: the tar command", "`tar --extract --to-stdout`, in order", run_tar, modes=(BYTES,)),
+    Contender("floor-decode", "floor: bare decode", "`soundfile.read` of bytes that are in memory, in order, no batches",
+              decode_from_memory, modes=(DECODED,)),
 ]
 FLOORS = {BYTES: "floor-tarfile", DECODED: "floor-decode"}
 OURS = "utterloom"
@@ -262,8 +275,6 @@ OURS = "utterloom"
 
 def proof(deliveries: Iterable[Delivered], mode: str) -> dict[str, int] | None:
     """What an epoch delivered, whatever its order: count, size and sum of checksums of bytes or of samples. None: unseen."""
-    import zlib
-
     utterances = size = checksums = 0
     for count, delivered in deliveries:
         if delivered is None:

@@ -37,9 +37,11 @@ from material import Material, prepare_material
 
 CALIBRATION_S = 0.1
 HEADINGS = {"bytes": "Bytes only", "decoded": "Decoded, in padded batches"}
+HEADER = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
 PACKAGES = ["utterloom", "numpy", "soundfile", "pyarrow", "isal", "webdataset", "datasets", "torch"]
 
 Seat = tuple[str, str]  # a contender in a mode
+Found = dict[Seat, list[dict[str, float]]]  # its measurements, round by round
 
 
 # ---------------------------------------------------------------------------------------------- in the measured processes
@@ -58,24 +60,25 @@ def start_group(module: str, material: Material, batch: int, seats: dict[Seat, C
 
 def sit(seat: Seat, material: Material, batch: int, connection: Connection) -> None:
     """Wait for orders: open, then how many CPU-seconds to read for; None ends."""
+    name, mode = seat
+    contender = next(contender for contender in CONTENDERS if contender.id == name)
     try:
-        name, mode = seat
         connection.recv()
-        epoch = next(contender for contender in CONTENDERS if contender.id == name).open(material, mode, batch)
-        connection.send(proof(epoch(0), mode))
-        stream = chain.from_iterable(epoch(number) for number in count(1))
-        before_s = board.cpu_s()
-        per_utterance_s = _calibrate(stream)
-        while (seconds := connection.recv()) is not None:
-            wanted, utterances, wall_s = seconds / per_utterance_s, 0, time.perf_counter()
-            while utterances < wanted:
-                utterances += next(stream)[0]
-            # What reading processes prepared since the last round is counted in this one, which uses it.
-            wall_s, after_s = time.perf_counter() - wall_s, board.cpu_s()
-            connection.send({"rate": utterances / (after_s - before_s), "cpu_s": after_s - before_s, "wall_rate": utterances / wall_s,
-                             "rss_bytes": board.peak_rss_bytes()})
-            before_s = after_s
-    except EOFError:  # the run was stopped
+        with contender.open(material, mode, batch) as epoch:
+            connection.send(proof(epoch(0), mode))
+            stream = chain.from_iterable(epoch(number) for number in count(1))
+            per_utterance_s = _calibrate(stream)
+            before_s = board.cpu_s()
+            while (seconds := connection.recv()) is not None:
+                wanted, utterances, wall_s = seconds / per_utterance_s, 0, time.perf_counter()
+                while utterances < wanted:
+                    utterances += next(stream)[0]
+                # What reading processes prepared since the last round is counted in this one, which uses it.
+                wall_s, after_s = time.perf_counter() - wall_s, board.cpu_s()
+                connection.send({"rate": utterances / (after_s - before_s), "cpu_s": after_s - before_s,
+                                 "wall_rate": utterances / wall_s, "rss_bytes": board.peak_rss_bytes()})
+                before_s = after_s
+    except EOFError:  # the other end was stopped
         return
     except Exception:
         connection.send(traceback.format_exc())
@@ -95,8 +98,8 @@ def _calibrate(stream: Iterator[Delivered]) -> float:
 # ------------------------------------------------------------------------------------------------------------ the rounds
 
 
-def measure(material: Material, batch: int, seconds: float, rounds: int) -> tuple[dict[Seat, list[dict[str, float]]], list[dict[str, str]]]:
-    """(measurements of every seat, round by round; who was left out and why)."""
+def measure(material: Material, batch: int, seconds: float, rounds: int) -> tuple[Found, list[dict[str, str]]]:
+    """(what was measured, who was left out and why)."""
     able = [contender for contender in CONTENDERS if _complaint(contender) is None]
     skipped = [{"id": contender.id, "why": why} for contender in CONTENDERS if (why := _complaint(contender))]
     seats = [(contender, mode) for mode in MODES for contender in able if mode in contender.modes]
@@ -105,14 +108,15 @@ def measure(material: Material, batch: int, seconds: float, rounds: int) -> tupl
     theirs: dict[str, dict[Seat, Connection]] = {}
     for contender, mode in seats:
         ours[contender.id, mode], theirs.setdefault(contender.imports, {})[contender.id, mode] = spawn.Pipe()
-    groups = [spawn.Process(target=start_group, args=(module, material, batch, connections)) for module, connections in theirs.items()]
+    groups = [spawn.Process(target=start_group, args=(module, material, batch, connections))
+              for module, connections in theirs.items()]
     for group in groups:
         group.start()
     for connection in chain.from_iterable(connections.values() for connections in theirs.values()):
         connection.close()
     try:
         _prove(ours)
-        found: dict[Seat, list[dict[str, float]]] = {seat: [] for seat in ours}
+        found: Found = {seat: [] for seat in ours}
         order = list(ours)
         for number in range(rounds):
             board.note(f"round {number + 1} of {rounds}")
@@ -159,7 +163,7 @@ def _complaint(contender: Contender) -> str | None:
 # ------------------------------------------------------------------------------------------------------------ the result
 
 
-def rows_of(found: dict[Seat, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def rows_of(found: Found) -> list[dict[str, Any]]:
     rates = {seat: [entry["rate"] for entry in entries] for seat, entries in found.items()}
     rows = []
     for contender in CONTENDERS:
@@ -172,8 +176,8 @@ def rows_of(found: dict[Seat, list[dict[str, float]]]) -> list[dict[str, Any]]:
                 "utterances_per_cpu_s": median(rates[seat]), "of_floor": board.ratio(rates[seat], rates[FLOORS[mode], mode]),
                 "ours_over_it": board.ratio(rates[OURS, mode], rates[seat]),
                 "utterances_per_wall_s": median(entry["wall_rate"] for entry in found[seat]),
-                "cpu_s": sum(entry["cpu_s"] for entry in found[seat]), "peak_rss_mb": max(entry["rss_bytes"] for entry in found[seat]) / 1e6,
-                "rounds": rates[seat]})
+                "cpu_s": sum(entry["cpu_s"] for entry in found[seat]),
+                "peak_rss_mb": max(entry["rss_bytes"] for entry in found[seat]) / 1e6, "rounds": rates[seat]})
     return rows
 
 
@@ -194,23 +198,26 @@ def claims_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def say(result: dict[str, Any], markdown: bool) -> str:
-    header = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
     parts = []
     for mode in MODES:
-        cells = [[row["label"], f"{row['utterances_per_cpu_s']:,.0f}", f"{row['of_floor']['median']:.2f}",
-                  f"{row['ours_over_it']['median']:.2f}", f"{row['peak_rss_mb']:,.0f}"] for row in result["rows"] if row["mode"] == mode]
-        parts.append(f"**{HEADINGS[mode]}**\n\n{board.markdown_table(header, cells)}" if markdown
-                     else f"{HEADINGS[mode]}\n{board.plain_table(header, cells)}")
-    claims = [f"{HEADINGS[claim['mode']]}: {claim['median']:.2f} × {claim['over']} (worst and best round {claim['min']:.2f} and "
-              f"{claim['max']:.2f})" for claim in result["claims"]]
-    parts.append("utterloom is\n\n" + "\n".join(f"- {claim}" for claim in claims))
+        table = [HEADER, *(_cells(row) for row in result["rows"] if row["mode"] == mode)]
+        parts.append(f"**{HEADINGS[mode]}**\n\n{board.markdown_table(table)}" if markdown
+                     else f"{HEADINGS[mode]}\n{board.plain_table(table)}")
+    parts.append("\n".join(["utterloom is", *([""] if markdown else []), *(
+        f"- {HEADINGS[claim['mode']].lower()}: {claim['median']:.2f} × {claim['over']} (worst round {claim['min']:.2f}, "
+        f"best {claim['max']:.2f})" for claim in result["claims"])]))
     audio, settings = result["audio"], result["settings"]
-    parts.append(f"{audio['name']}: {audio['utterances']:,} utterances, {audio['hours']:.2f} h, {audio['tar_mb']:,.1f} MB of FLAC in "
-                 f"{audio['shards']} shards, page cache warm; batches of {settings['batch']}; median of {settings['rounds']} interleaved "
-                 f"rounds of {settings['seconds']:g} CPU-seconds each. {board.say_circumstances(result)}")
+    parts.append(f"{audio['name']}: {audio['utterances']:,} utterances, {audio['hours']:.2f} h, {audio['tar_mb']:,.1f} MB of tar in "
+                 f"{audio['shards']} shards, page cache warm; batches of {settings['batch']}; median of {settings['rounds']} "
+                 f"interleaved rounds of {settings['seconds']:g} CPU-seconds. {board.say_circumstances(result)}")
     if result["skipped"]:
         parts.append("Left out: " + "; ".join(f"{entry['id']}: {entry['why']}" for entry in result["skipped"]))
     return "\n\n".join([*parts, say_settings()] if markdown else parts)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [row["label"], f"{row['utterances_per_cpu_s']:,.0f}", f"{row['of_floor']['median']:.2f}",
+            f"{row['ours_over_it']['median']:.2f}", f"{row['peak_rss_mb']:,.0f}"]
 
 
 def main() -> None:
@@ -231,8 +238,8 @@ def main() -> None:
         material = prepare_material(Path(folder), arguments.corpus, arguments.split, arguments.utterances, arguments.synthetic)
         found, skipped = measure(material, arguments.batch, arguments.seconds, arguments.rounds)
         rows = rows_of(found)
-        result.update(audio=material.describe(), settings={name: getattr(arguments, name) for name in ("batch", "seconds", "rounds")},
-                      rows=rows, claims=claims_of(rows), skipped=skipped)
+        settings = {name: getattr(arguments, name) for name in ("batch", "seconds", "rounds")}
+        result.update(audio=material.describe(), settings=settings, rows=rows, claims=claims_of(rows), skipped=skipped)
     board.deliver(result, arguments.json, say(result, arguments.markdown), arguments.save)
 
 

@@ -16,7 +16,12 @@ from tests.train.conftest import TINY, make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*.md")),
+]
 SMALLER = {
     "train": ["budget=4steps", "validations=1", "ranks=1", *TINY, "tokenizer.kind=bpe"],
     "demo": ["--minutes", "1", "budget=4steps", "validations=1", "ranks=1", *TINY, "tokenizer.kind=bpe"],
@@ -57,8 +62,13 @@ def test_the_commands_of_a_page_run(page: Path, place: Path) -> None:
             if any(name in line and not (place / name).exists() for name in ("an4", "fsdd")):
                 continue  # that corpus cannot be had here
             arguments = [*words[1:], *SMALLER.get(words[1], [])]
-            done = subprocess.run([sys.executable, "-m", "utterloom.cli", *arguments], cwd=place, capture_output=True, text=True,
-                                  env={**os.environ, "OMP_NUM_THREADS": "1"})
+            done = subprocess.run(
+                [sys.executable, "-m", "utterloom.cli", *arguments],
+                cwd=place,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
             assert done.returncode == 0, f"{page.name}: {line}\n{done.stdout}\n{done.stderr}"
         elif words[0] in ("python", ".venv/bin/python"):
             assert (ROOT / words[1]).is_file(), line

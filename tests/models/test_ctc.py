@@ -17,8 +17,22 @@ torch.set_num_threads(1)
 
 def network(subsampling: int = 8) -> ConformerForCTC:
     torch.manual_seed(0)
-    return ConformerForCTC(ConformerCTCConfig(vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-                                              subsampling=subsampling, subsampling_channels=4, conv_kernel=5)).double().eval()
+    return (
+        ConformerForCTC(
+            ConformerCTCConfig(
+                vocab_size=20,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=48,
+                subsampling=subsampling,
+                subsampling_channels=4,
+                conv_kernel=5,
+            )
+        )
+        .double()
+        .eval()
+    )
 
 
 @pytest.mark.parametrize("subsampling", [2, 4, 8])
@@ -31,7 +45,7 @@ def test_an_utterance_has_the_same_logits_alone_and_in_any_batch(subsampling: in
     with torch.no_grad():
         together = model(features, torch.tensor(lengths))
         for number, length in enumerate(lengths):
-            alone = model(features[number:number + 1, :length], torch.tensor([length]))
+            alone = model(features[number : number + 1, :length], torch.tensor([length]))
             frames = int(together.lengths[number])
             assert frames == alone.logits.shape[1] == model.config.output_length(length)
             assert torch.allclose(together.logits[number, :frames], alone.logits[0], atol=1e-10)
@@ -51,7 +65,9 @@ def test_the_auto_classes_open_what_it_saves(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = AutoModelForCTC.from_pretrained(tmp_path)
     assert isinstance(again, ConformerForCTC) and isinstance(AutoConfig.from_pretrained(tmp_path), ConformerCTCConfig)
-    assert all(torch.equal(left, right) for left, right in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(left, right) for left, right in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert type(AutoModel.from_pretrained(tmp_path)).__name__ == "ConformerEncoder"
 
 
@@ -76,8 +92,10 @@ def test_impossible_sizes_are_refused(bad: dict[str, int]) -> None:
         ConformerCTCConfig(**bad)
 
 
-@pytest.mark.parametrize("imports", ["import utterloom; from transformers import AutoModelForCTC",
-                                     "from transformers import AutoModelForCTC; import utterloom"])
+@pytest.mark.parametrize(
+    "imports",
+    ["import utterloom; from transformers import AutoModelForCTC", "from transformers import AutoModelForCTC; import utterloom"],
+)
 def test_importing_utterloom_is_enough_for_the_auto_classes(imports: str, tmp_path: Path) -> None:
     import subprocess
     import sys

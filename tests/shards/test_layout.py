@@ -12,8 +12,8 @@ from utterloom.core.errors import SourceError
 from utterloom.shards import layout
 
 IDS = st.text(alphabet=st.characters(exclude_categories=("Cs",)))
-REAL_IDS = ["hash_123.4-135.4", "a/../b", "../../etc/passwd", "/abs/path", "giọng nữ/câu 1", "x..y", ".hidden", "a b  c", "100%", "~home",
-            "%2E", "a\\b", "__meta__", "CON", "é", "e\u0301", "id:1=2[3]", "…"]
+REAL_IDS = ["hash_123.4-135.4", "a/../b", "../../etc/passwd", "/abs/path", "giọng nữ/câu 1", "x..y", ".hidden", "a b  c", "100%",
+            "~home", "%2E", "a\\b", "__meta__", "CON", "é", "e\u0301", "id:1=2[3]", "…"]
 
 
 @given(IDS)
@@ -37,8 +37,9 @@ def test_ids_as_they_are_in_the_field_are_fine(utterance_id: str) -> None:
     assert layout.unescape_id(layout.escape_id(utterance_id)) == utterance_id
 
 
-@pytest.mark.parametrize(("utterance_id", "word"), [("", "empty"), ("  ", "empty"), (" a", "space"), ("a\n", "space"), ("a\tb", "control"),
-                                                    ("a\0b", "control"), ("a\udcffb", "control"), ("x" * 201, "longer")])
+@pytest.mark.parametrize(("utterance_id", "word"), [
+    ("", "empty"), ("  ", "empty"), (" a", "space"), ("a\n", "space"), ("a\tb", "control"), ("a\0b", "control"),
+    ("a\udcffb", "control"), ("x" * 201, "longer")])
 def test_what_cannot_be_an_id_is_told_why(utterance_id: str, word: str) -> None:
     assert word in (layout.id_complaint(utterance_id) or "")
 

@@ -60,7 +60,8 @@ def test_tarfile_opens_what_we_wrote(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "audio/train-00000.tar") as tar:
         members = tar.getmembers()
         content = {member.name: tar.extractfile(member).read() for member in members}  # type: ignore[union-attr]
-    assert [member.name for member in members] == [f"{layout.escape_id(name)}.{suffix}" for name in REAL_IDS for suffix in ("flac", "json")]
+    names = [f"{layout.escape_id(name)}.{suffix}" for name in REAL_IDS for suffix in ("flac", "json")]
+    assert [member.name for member in members] == names
     assert {(member.mtime, member.uid, member.gid, member.uname) for member in members} == {(0, 0, 0, "")}
     for name in REAL_IDS:
         assert content[f"{layout.escape_id(name)}.flac"] == name.encode()

@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 
 
 def objective() -> CTCObjective:
-    return CTCObjective(CTCTokenizer.train(["một hai ba bốn năm sáu bảy tám chín mười"], "bpe", 60), LogMelParameters.for_rate(16_000))
+    return CTCObjective(
+        CTCTokenizer.train(["một hai ba bốn năm sáu bảy tám chín mười"], "bpe", 60), LogMelParameters.for_rate(16_000)
+    )
 
 
 def network_of(recipe: str, goal: CTCObjective) -> torch.nn.Module:
@@ -32,17 +34,28 @@ def micro_batch(goal: CTCObjective, items: list[tuple[np.ndarray, list[int]]]) -
     lengths = np.array([len(features) for features, _ in items])
     padded = np.zeros((len(items), lengths.max(), 80))
     for row, (features, _) in zip(padded, items, strict=True):
-        row[:len(features)] = features
+        row[: len(features)] = features
     targets = [ids for _, ids in items]
-    return MicroBatch([str(number) for number in range(len(items))], {
-        "features": padded, "lengths": lengths, "targets": np.concatenate(targets).astype(np.int64),
-        "target_lengths": np.array([len(ids) for ids in targets])})
+    return MicroBatch(
+        [str(number) for number in range(len(items))],
+        {
+            "features": padded,
+            "lengths": lengths,
+            "targets": np.concatenate(targets).astype(np.int64),
+            "target_lengths": np.array([len(ids) for ids in targets]),
+        },
+    )
 
 
 def ragged_items(goal: CTCObjective, count: int, seed: int = 0) -> list[tuple[np.ndarray, list[int]]]:
     rng = np.random.default_rng(seed)
-    return [(rng.standard_normal((int(rng.integers(90, 400)), 80)),
-             [int(token) for token in rng.integers(2, goal.tokenizer.vocab_size, int(rng.integers(1, 6)))]) for _ in range(count)]
+    return [
+        (
+            rng.standard_normal((int(rng.integers(90, 400)), 80)),
+            [int(token) for token in rng.integers(2, goal.tokenizer.vocab_size, int(rng.integers(1, 6)))],
+        )
+        for _ in range(count)
+    ]
 
 
 def gradients(goal: CTCObjective, network: torch.nn.Module, parts: list[MicroBatch]) -> tuple[float, torch.Tensor]:

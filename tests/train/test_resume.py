@@ -22,8 +22,21 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def command(corpus: Path, run: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "utterloom.cli", "train", "demo", f"corpus={corpus}", f"out={run}", f"budget={STEPS}steps",
-            "validations=6", "save_every=4steps", "batch.micro_batches=2", *TINY, *more]
+    return [
+        sys.executable,
+        "-m",
+        "utterloom.cli",
+        "train",
+        "demo",
+        f"corpus={corpus}",
+        f"out={run}",
+        f"budget={STEPS}steps",
+        "validations=6",
+        "save_every=4steps",
+        "batch.micro_batches=2",
+        *TINY,
+        *more,
+    ]
 
 
 def finish(corpus: Path, run: Path, *more: str) -> None:
@@ -35,8 +48,9 @@ def kill_at_random(corpus: Path, run: Path, rng: random.Random, *more: str) -> b
     """SIGKILL the whole process group some moment after the first new step; False when it had ended before."""
     steps = run / "steps.jsonl"
     before = steps.stat().st_size if steps.exists() else -1
-    process = subprocess.Popen(command(corpus, run, *more), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True)
+    process = subprocess.Popen(
+        command(corpus, run, *more), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     while process.poll() is None and (steps.stat().st_size if steps.exists() else -1) == before:
         time.sleep(0.005)
     time.sleep(rng.uniform(0.0, 0.6))
@@ -65,11 +79,15 @@ def check_same(straight: Path, broken: Path) -> None:
     spent = [event["train_s"] for event in events]
     assert spent == sorted(spent), "time never runs backwards over restarts (B-P2)"
     wer = {event["step"]: event["wer"] for event in events if event["event"] == "validation"}
-    assert wer == {event["step"]: event["wer"] for event in map(json.loads, (straight / "ttq.jsonl").read_text().splitlines())
-                   if event["event"] == "validation"}
+    assert wer == {
+        event["step"]: event["wer"]
+        for event in map(json.loads, (straight / "ttq.jsonl").read_text().splitlines())
+        if event["event"] == "validation"
+    }
     card, whole = read_json(broken / "run.json"), read_json(straight / "run.json")
-    assert {key: card[key] for key in ("steps", "best_dev_wer", "best_step", "utterances_seen", "speech_s")} == \
-        {key: whole[key] for key in ("steps", "best_dev_wer", "best_step", "utterances_seen", "speech_s")}
+    assert {key: card[key] for key in ("steps", "best_dev_wer", "best_step", "utterances_seen", "speech_s")} == {
+        key: whole[key] for key in ("steps", "best_dev_wer", "best_step", "utterances_seen", "speech_s")
+    }
 
 
 def kill_and_compare(corpus: Path, folder: Path, kills: int, seed: int, *more: str) -> int:
@@ -104,8 +122,14 @@ def test_thirty_kills(chords: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_saves_and_says_how_to_go_on(chords: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(command(chords, run, "ranks=2", "budget=100000steps"), env=ENVIRONMENT, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(chords, run, "ranks=2", "budget=100000steps"),
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     while not (run / "steps.jsonl").exists() or not (run / "steps.jsonl").stat().st_size:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
@@ -133,8 +157,9 @@ def test_two_trainings_of_one_run_at_once_are_refused(chords: Path, tmp_path: Pa
 def test_another_configuration_in_the_same_folder_is_refused(chords: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(chords, run, "ranks=1", "budget=4steps", "validations=1")
-    again = subprocess.run(command(chords, run, "ranks=1", "budget=4steps", "validations=1", "seed=7"), env=ENVIRONMENT, capture_output=True,
-                           text=True)
+    again = subprocess.run(
+        command(chords, run, "ranks=1", "budget=4steps", "validations=1", "seed=7"), env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert again.returncode == 1 and "config.seed: 0 → 7" in again.stderr
 
 

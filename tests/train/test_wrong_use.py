@@ -45,19 +45,22 @@ def run(chords: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("overrides", "said"), [
-    (["recipe:dmeo"], "did you mean 'demo'"),
-    (["bugdet=3m"], "did you mean 'budget'"),
-    (["model.hidden=3"], "model.hidden_size"),
-    (["seed=abc"], "seed must be a whole number"),
-    (["budget=soon"], "3000steps"),
-    (["train_split=test"], "training never reads the test split"),
-    (["train_split=tarin"], "did you mean 'train'"),
-    (["precision=fp8"], "choose from"),
-    (["optimizer.lr=-1"], "optimizer.lr"),
-    (["seed"], "write key=value"),
-    (["model=conformer_xxl"], "conformer_xxl"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["recipe:dmeo"], "did you mean 'demo'"),
+        (["bugdet=3m"], "did you mean 'budget'"),
+        (["model.hidden=3"], "model.hidden_size"),
+        (["seed=abc"], "seed must be a whole number"),
+        (["budget=soon"], "3000steps"),
+        (["train_split=test"], "training never reads the test split"),
+        (["train_split=tarin"], "did you mean 'train'"),
+        (["precision=fp8"], "choose from"),
+        (["optimizer.lr=-1"], "optimizer.lr"),
+        (["seed"], "write key=value"),
+        (["model=conformer_xxl"], "conformer_xxl"),
+    ],
+)
 def test_wrong_settings_are_named(utterloom: Shell, chords: Path, tmp_path: Path, overrides: list[str], said: str) -> None:
     recipe = overrides[0].removeprefix("recipe:") if overrides[0].startswith("recipe:") else "demo"
     rest = [text for text in overrides if not text.startswith("recipe:")]
@@ -90,8 +93,16 @@ def test_an_output_that_cannot_be(utterloom: Shell, chords: Path, tmp_path: Path
 
 def test_more_symbols_than_frames_is_found_before_training(utterloom: Shell, chords: Path, tmp_path: Path) -> None:
     """As characters at eight-fold subsampling of 80 ms hops, these words fit no utterance: said at once, not as a NaN."""
-    code, _, stderr = utterloom("train", "demo", f"corpus={chords}", f"out={tmp_path / 'run'}", *TINY, "features.hop_ms=40",
-                                "tokenizer.kind=char", "ranks=1")
+    code, _, stderr = utterloom(
+        "train",
+        "demo",
+        f"corpus={chords}",
+        f"out={tmp_path / 'run'}",
+        *TINY,
+        "features.hop_ms=40",
+        "tokenizer.kind=char",
+        "ranks=1",
+    )
     assert code == 1 and "more symbols than frames" in stderr and "model.subsampling" in stderr
 
 
@@ -113,8 +124,11 @@ def test_json_is_one_object_with_the_promised_keys(utterloom: Shell, run: Path, 
     report = json.loads(stdout)
     assert code == 0
     assert {"wer", "cer", "utterances", "hours", "wer_interval", "cer_interval", "provenance", "words"} <= report.keys()
-    assert report["wer"] == report["words"]["substitutions"] / report["words"]["reference_length"] + \
-        (report["words"]["deletions"] + report["words"]["insertions"]) / report["words"]["reference_length"]
+    assert (
+        report["wer"]
+        == report["words"]["substitutions"] / report["words"]["reference_length"]
+        + (report["words"]["deletions"] + report["words"]["insertions"]) / report["words"]["reference_length"]
+    )
 
 
 def test_a_model_that_is_none(utterloom: Shell, chords: Path, tmp_path: Path) -> None:
@@ -161,10 +175,20 @@ def test_utterances_that_are_hurt_are_left_out_of_training(utterloom: Shell, cho
     content[2000] ^= 0x40
     tars[0].write_bytes(content)
     tars[1].unlink()
-    code, stdout, stderr = utterloom("train", "demo", f"corpus={hurt}", f"out={tmp_path / 'run'}", "budget=2epochs", "validations=1", "ranks=1",
-                                     *TINY, "--json")
+    code, stdout, stderr = utterloom(
+        "train", "demo", f"corpus={hurt}", f"out={tmp_path / 'run'}", "budget=2epochs", "validations=1", "ranks=1", *TINY, "--json"
+    )
     assert code == 0 and tars[1].name in stderr and "does not match its checksum" in stderr
     assert '"quarantined_shards": [[' in stdout
-    code, _, stderr = utterloom("train", "demo", f"corpus={hurt}", f"out={tmp_path / 'strict'}", "budget=2epochs", "validations=1", "ranks=1",
-                                *TINY, "damaged=error")
+    code, _, stderr = utterloom(
+        "train",
+        "demo",
+        f"corpus={hurt}",
+        f"out={tmp_path / 'strict'}",
+        "budget=2epochs",
+        "validations=1",
+        "ranks=1",
+        *TINY,
+        "damaged=error",
+    )
     assert code == 1 and "error:" in stderr

@@ -264,18 +264,11 @@ def kind_of(path: Path) -> str | None:
 def load_card(folder: Path, kind: str) -> dict[str, Any]:
     """The card of a finished artifact. Raises SourceError that says what the folder is instead."""
     card = folder / f"{kind}.json"
-    if not folder.exists():
-        if not folder.parent.is_dir():
-            raise SourceError(f"there is no {kind} at {folder}", f"{folder.parent} does not exist either")
-        beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-        raise SourceError(f"there is no {kind} at {folder}", did_you_mean(folder.name, beside) if beside else None)
-    if not card.is_file():
-        other = kind_of(folder)
-        if other:
-            raise SourceError(f"{folder} is a {other}, not a {kind}", _next_step(other, kind))
-        if (folder / BUILDING).is_file():
-            raise SourceError(f"the {kind} at {folder} is not finished", "run the command that makes it again; it resumes")
-        raise SourceError(f"{folder} is not a {kind}: it has no {kind}.json", _next_step("folder", kind))
+    try:
+        if not card.is_file():
+            raise _what_it_is_instead(folder, kind)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
     value = read_json(card)
     found = value.get("utterloom")
     if not isinstance(found, dict):
@@ -286,6 +279,20 @@ def load_card(folder: Path, kind: str) -> dict[str, Any]:
     if "checksum" in value and value["checksum"] != _checksum(value):
         raise DamagedError(f"{card} does not match its own checksum: it has been changed since it was written", "make it again")
     return value
+
+
+def _what_it_is_instead(folder: Path, kind: str) -> SourceError:
+    if not folder.exists():
+        if not folder.parent.is_dir():
+            return SourceError(f"there is no {kind} at {folder}", f"{folder.parent} does not exist either")
+        beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        return SourceError(f"there is no {kind} at {folder}", did_you_mean(folder.name, beside) if beside else None)
+    other = kind_of(folder)
+    if other:
+        return SourceError(f"{folder} is a {other}, not a {kind}", _next_step(other, kind))
+    if (folder / BUILDING).is_file():
+        return SourceError(f"the {kind} at {folder} is not finished", "run the command that makes it again; it resumes")
+    return SourceError(f"{folder} is not a {kind}: it has no {kind}.json", _next_step("folder", kind))
 
 
 def _next_step(found: str, wanted: str) -> str | None:

@@ -43,8 +43,9 @@ class CTCEngine:
             return []
         output = self.network(torch.from_numpy(features_btm).to(self.device), torch.from_numpy(lengths_b).to(self.device))
         best_bs = output.logits.argmax(-1).cpu().numpy()
-        return [self.tokenizer.decode(greedy_ctc(best[:length]))
-                for best, length in zip(best_bs, output.lengths.tolist(), strict=True)]
+        return [
+            self.tokenizer.decode(greedy_ctc(best[:length])) for best, length in zip(best_bs, output.lengths.tolist(), strict=True)
+        ]
 
     def transcribe(self, micro_batches: Iterable[MicroBatch]) -> Iterator[tuple[str, str]]:
         """(id, text) of every utterance of some micro-batches of features."""

@@ -26,9 +26,16 @@ class Contract:
     metrics: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        write_json(folder / FILE_NAME, {
-            "objective": self.objective, "text_view": self.view, "features": self.features.to_dict(), "parents": self.parents,
-            "metrics": self.metrics})
+        write_json(
+            folder / FILE_NAME,
+            {
+                "objective": self.objective,
+                "text_view": self.view,
+                "features": self.features.to_dict(),
+                "parents": self.parents,
+                "metrics": self.metrics,
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Contract:
@@ -57,5 +64,7 @@ def model_folder(path: Path, which: str = "best") -> Path:
         return path / CHECKPOINTS / known[which]
     if not path.exists():
         raise SourceError(f"there is no model at {path}")
-    raise SourceError(f"{path} is neither a run nor a model folder: it has no {FILE_NAME} and no {CHECKPOINTS}/{POINTERS}",
-                      "a run is made by: utterloom train RECIPE corpus=… out=…")
+    raise SourceError(
+        f"{path} is neither a run nor a model folder: it has no {FILE_NAME} and no {CHECKPOINTS}/{POINTERS}",
+        "a run is made by: utterloom train RECIPE corpus=… out=…",
+    )

@@ -103,7 +103,7 @@ class Dropout(nn.Module):
         if not self.training or not self.dropped_of_256:
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[:x.numel()].view(x.shape) >= self.dropped_of_256
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped_of_256
         return x * kept.to(x.dtype).mul_(256 / (256 - self.dropped_of_256))
 
 
@@ -118,8 +118,9 @@ class ConvSubsampling(nn.Module):
         super().__init__()
         channels = config.subsampling_channels
         self.first = nn.Linear(9, channels)
-        self.stages = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-                                    for _ in range(config.subsampling.bit_length() - 2))
+        self.stages = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(config.subsampling.bit_length() - 2)
+        )
         self.project = nn.Linear(channels * -(-config.num_mels // config.subsampling), config.hidden_size)
 
     def forward(self, features_btm: Tensor, lengths_b: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,8 +257,7 @@ class ConformerEncoder(ConformerPreTrainedModel):
         valid_bs = frame_mask(lengths, x.shape[1])
         # An unpadded batch takes the attention kernel's fast path; the numbers are the same with and without the mask.
         mask = None if bool(valid_bs.all()) else valid_bs[:, None, None, :]
-        cos, sin = rotary_angles(x.shape[1], self.config.hidden_size // self.config.num_attention_heads,
-                                 self.config.rope_base, x)
+        cos, sin = rotary_angles(x.shape[1], self.config.hidden_size // self.config.num_attention_heads, self.config.rope_base, x)
         valid_bs1 = valid_bs[:, :, None].to(x.dtype)
         taps: dict[int, Tensor] = {}
         for number, layer in enumerate(self.layers, start=1):

@@ -38,8 +38,15 @@ class Checkpoints:
         return self.folder / self.pointers["last"] if "last" in self.pointers else None
 
     def save(
-        self, step: int, network: PreTrainedModel, averaged: PreTrainedModel, tokenizer: CTCTokenizer, contract: Contract,
-        tensors: dict[str, torch.Tensor], state: dict[str, Any], is_best: bool,
+        self,
+        step: int,
+        network: PreTrainedModel,
+        averaged: PreTrainedModel,
+        tokenizer: CTCTokenizer,
+        contract: Contract,
+        tensors: dict[str, torch.Tensor],
+        state: dict[str, Any],
+        is_best: bool,
     ) -> None:
         """Write both model folders, then move the pointers in one rename, then remove what nothing points to."""
         name = f"step-{step:08d}"
@@ -64,8 +71,15 @@ class Checkpoints:
         assert self.last is not None
         return self.last, load_file(self.last / TRAINER / "state.safetensors"), read_json(self.last / TRAINER / "state.json")
 
-    def _write(self, name: str, network: PreTrainedModel, tokenizer: CTCTokenizer, contract: Contract,
-               tensors: dict[str, torch.Tensor] | None, state: dict[str, Any] | None) -> None:
+    def _write(
+        self,
+        name: str,
+        network: PreTrainedModel,
+        tokenizer: CTCTokenizer,
+        contract: Contract,
+        tensors: dict[str, torch.Tensor] | None,
+        state: dict[str, Any] | None,
+    ) -> None:
         final = self.folder / name
         temporary = self.folder / f"{TEMPORARY}{name}"
         with output_errors(final):

@@ -26,7 +26,7 @@ class FlatGradients:
         self.gradients, self.extra = self.buffer[:total], self.buffer[total:]
         offset = 0
         for parameter in parameters:
-            parameter.grad = self.buffer[offset:offset + parameter.numel()].view_as(parameter)
+            parameter.grad = self.buffer[offset : offset + parameter.numel()].view_as(parameter)
             offset += parameter.numel()
 
 
@@ -35,8 +35,14 @@ def seed_for(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def accumulate(objective: CTCObjective, network: torch.nn.Module, batches: list[tuple[int, MicroBatch]], device: torch.device,
-               scale: float = 1.0, autocast: Any = None) -> tuple[float, int, list[Statistics]]:
+def accumulate(
+    objective: CTCObjective,
+    network: torch.nn.Module,
+    batches: list[tuple[int, MicroBatch]],
+    device: torch.device,
+    scale: float = 1.0,
+    autocast: Any = None,
+) -> tuple[float, int, list[Statistics]]:
     """Add the gradients of the summed loss of some micro-batches; returns the loss sum, the count, and their statistics.
 
     `batches` are (dropout seed, micro-batch): the noise of a micro-batch is its own, wherever it is computed.

@@ -1,7 +1,7 @@
 """AdamW for vectors, embeddings and the front end; Muon for the matrices inside the encoder's layers.
 
-Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon; scaled after Liu et al. 2025, arXiv 2502.16982, so that one learning rate
-serves both) replaces a matrix's momentum by the nearest semi-orthogonal one, by Newton-Schulz iterations. On small corpora it
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon; scaled after Liu et al. 2025, arXiv 2502.16982, so that the
+learning rates of both compare) replaces a matrix's momentum by the nearest semi-orthogonal one, by Newton-Schulz iterations. On small corpora it
 needs less than half of AdamW's epochs (docs/notebook.md). torch.optim.Muon computes in bfloat16, for which most CPUs have no
 instructions, and one matrix at a time; here matrices of one shape go together, in the parameters' own precision on a CPU, and
 each rank does its share of them.
@@ -38,7 +38,9 @@ class Optimizer:
     def __init__(self, network: torch.nn.Module, config: OptimizerConfig, ranks: Ranks) -> None:
         self.config, self.ranks = config, ranks
         self.names = {parameter: name for name, parameter in network.named_parameters()}
-        inside = [p for name, p in network.named_parameters() if p.ndim == 2 and ".layers." in name] if config.kind == "muon" else []
+        inside = (
+            [p for name, p in network.named_parameters() if p.ndim == 2 and ".layers." in name] if config.kind == "muon" else []
+        )
         self._groups: dict[tuple[int, int], list[torch.nn.Parameter]] = defaultdict(list)
         for parameter in inside:
             rows, columns = sorted(parameter.shape)
@@ -47,8 +49,14 @@ class Optimizer:
         chosen = set(inside)
         others = [p for p in network.parameters() if p not in chosen]
         self._adamw = torch.optim.AdamW(
-            [{"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay},
-             {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0}], lr=config.lr, betas=config.betas, fused=True)
+            [
+                {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay},
+                {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=config.lr,
+            betas=config.betas,
+            fused=True,
+        )
         share = sum(p.numel() for p in inside)
         self._updates = torch.zeros(share, dtype=inside[0].dtype, device=inside[0].device) if inside else None
 
@@ -93,7 +101,7 @@ class Optimizer:
         offset = 0
         for group in self._groups.values():
             for parameter in group:
-                yield parameter, self._updates[offset:offset + parameter.numel()].view_as(parameter)
+                yield parameter, self._updates[offset : offset + parameter.numel()].view_as(parameter)
                 offset += parameter.numel()
 
     # -- saving ----------------------------------------------------------------------------------------------------------
@@ -113,8 +121,12 @@ class Optimizer:
         for group in self._adamw.param_groups:
             for parameter in group["params"]:
                 name = self.names[parameter]
-                slots = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                         if f"optimizer.{key}.{name}" in tensors}
+                slots = {
+                    key: tensors[f"optimizer.{key}.{name}"]
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"optimizer.{key}.{name}" in tensors
+                }
                 if slots:
-                    self._adamw.state[parameter] = {key: value.clone() if key == "step" else value.clone().to(parameter.device)
-                                                    for key, value in slots.items()}
+                    self._adamw.state[parameter] = {
+                        key: value.clone() if key == "step" else value.clone().to(parameter.device) for key, value in slots.items()
+                    }

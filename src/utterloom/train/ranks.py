@@ -57,8 +57,10 @@ class Ranks:
         try:
             exchange()
         except RuntimeError as error:
-            raise TrainingError(f"rank {self.rank} lost another rank: {str(error).splitlines()[0][:160]}",
-                                "a process was killed or a machine went away; run the same command again, it resumes") from None
+            raise TrainingError(
+                f"rank {self.rank} lost another rank: {str(error).splitlines()[0][:160]}",
+                "a process was killed or a machine went away; run the same command again, it resumes",
+            ) from None
 
 
 def outer_ranks() -> Ranks | None:
@@ -78,8 +80,10 @@ def run_ranks(function: Callable[[Ranks, Any], Any], argument: Any, num_ranks: i
         return function(Ranks(), argument)
     store = dist.TCPStore("127.0.0.1", 0, num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
     context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_other_rank, args=(function, argument, rank, num_ranks, store.port, os.getpid()), daemon=True)
-              for rank in range(1, num_ranks)]
+    others = [
+        context.Process(target=_other_rank, args=(function, argument, rank, num_ranks, store.port, os.getpid()), daemon=True)
+        for rank in range(1, num_ranks)
+    ]
     for process in others:
         process.start()
     try:

@@ -51,8 +51,9 @@ def train(config: TrainConfig, overrides: list[str]) -> dict[str, Any]:
     ranks = outer_ranks()
     if ranks is not None:
         return _on_given_rank(ranks, run, (config, overrides, identity))
-    return _with_folder(run, identity, lambda: run_ranks(
-        _on_one_rank, (config.model_dump(mode="json"), overrides, identity), _num_ranks(config)))
+    return _with_folder(
+        run, identity, lambda: run_ranks(_on_one_rank, (config.model_dump(mode="json"), overrides, identity), _num_ranks(config))
+    )
 
 
 def _with_folder(run: Path, identity: dict[str, Any], work: Any) -> dict[str, Any]:
@@ -109,9 +110,15 @@ def _on_one_rank(ranks: Ranks, argument: Any) -> dict[str, Any]:
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     run, corpus = Path(config.out), Corpus(config.corpus)
     index = SplitIndex.open(corpus, config.train_split, config.damaged)
-    dev = SplitIndex.open(corpus, config.dev_split, config.damaged) if config.dev_split and config.dev_split in corpus.splits else None
+    dev = (
+        SplitIndex.open(corpus, config.dev_split, config.damaged)
+        if config.dev_split and config.dev_split in corpus.splits
+        else None
+    )
     if config.dev_split and dev is None and ranks.is_first:
-        log.warning(f"corpus {corpus.url} has no split {config.dev_split!r}: training without validation, so without a best checkpoint")
+        log.warning(
+            f"corpus {corpus.url} has no split {config.dev_split!r}: training without validation, so without a best checkpoint"
+        )
     view = identity["view"]
     view_name = view.partition("@")[0]
     features = LogMelParameters.for_rate(corpus.sample_rate_hz, config.features.num_mels, config.features.hop_ms)
@@ -130,14 +137,17 @@ def _on_one_rank(ranks: Ranks, argument: Any) -> dict[str, Any]:
     if ranks.is_first:
         parameters = sum(p.numel() for p in trainer.network.parameters())
         hours = float(index.num_samples.sum()) / corpus.sample_rate_hz / 3600
-        log.info(f"{config.objective}, {parameters / 1e6:.2f} M parameters, vocabulary {goal.tokenizer.vocab_size}, {len(index):,} utterances "
-                 f"({format_duration(hours * 3600)}), {trainer.epoch_plan(0).num_steps} steps an epoch, budget {trainer.budget}, "
-                 f"{ranks.world_size} rank{'s' if ranks.world_size > 1 else ''} on {device.type}")
+        log.info(
+            f"{config.objective}, {parameters / 1e6:.2f} M parameters, vocabulary {goal.tokenizer.vocab_size}, "
+            f"{len(index):,} utterances ({format_duration(hours * 3600)}), {trainer.epoch_plan(0).num_steps} steps an epoch, budget {trainer.budget}, "
+            f"{ranks.world_size} rank{'s' if ranks.world_size > 1 else ''} on {device.type}"
+        )
     with progress("training", 1.0, enabled=ranks.is_first) as report:
         finished = trainer.run(report)
     if not finished:
-        raise Interrupted(f"training was interrupted at step {trainer.state.step}; everything is saved",
-                          "the same command goes on from there")
+        raise Interrupted(
+            f"training was interrupted at step {trainer.state.step}; everything is saved", "the same command goes on from there"
+        )
     return _summary(trainer, ledger, index)
 
 
@@ -164,8 +174,15 @@ def _trainable(goal: Any, index: SplitIndex, config: TrainConfig, view: str) -> 
         if text is None:
             ledger.drop(Drop(utterance, STAGE, "no transcript", "unlabelled", seconds))
         elif short := goal.frames_short(text, int(index.num_samples[number]), network):
-            ledger.drop(Drop(utterance, STAGE, "more symbols than frames",
-                             f"{len(goal.tokenizer.encode(text))} tokens do not fit {seconds:.2f} s: {short} frames are missing", seconds))
+            ledger.drop(
+                Drop(
+                    utterance,
+                    STAGE,
+                    "more symbols than frames",
+                    f"{len(goal.tokenizer.encode(text))} tokens do not fit {seconds:.2f} s: {short} frames are missing",
+                    seconds,
+                )
+            )
         else:
             ledger.ok(seconds)
             continue
@@ -173,12 +190,16 @@ def _trainable(goal: Any, index: SplitIndex, config: TrainConfig, view: str) -> 
     ledger.check()
     short = sum(drop.reason == "more symbols than frames" for drop in ledger.drops)
     if not ledger.num_ok:
-        raise TrainingError(f"none of the {len(index)} training utterances can be trained on: {ledger.drops[0].reason} "
-                            f"({ledger.drops[0].id}: {ledger.drops[0].detail})",
-                            "a smaller model.subsampling or a larger tokenizer.vocab_size needs fewer frames")
+        raise TrainingError(
+            f"none of the {len(index)} training utterances can be trained on: {ledger.drops[0].reason} "
+            f"({ledger.drops[0].id}: {ledger.drops[0].detail})",
+            "a smaller model.subsampling or a larger tokenizer.vocab_size needs fewer frames",
+        )
     if short > MANY_SHORT * len(index):
-        log.warning(f"{short} of {len(index)} utterances have more symbols than frames and are left out; a smaller model.subsampling "
-                    "or a larger tokenizer.vocab_size would keep them")
+        log.warning(
+            f"{short} of {len(index)} utterances have more symbols than frames and are left out; a smaller model.subsampling "
+            "or a larger tokenizer.vocab_size would keep them"
+        )
     return index.select(keep), ledger
 
 
@@ -188,8 +209,10 @@ def _check_dev(tokenizer: CTCTokenizer, dev: SplitIndex | None, view: str, confi
     ids = [token for _, text in dev.texts(view) if text for token in tokenizer.encode(text)]
     unknown = ids.count(UNKNOWN_ID) / len(ids) if ids else 0.0
     if unknown > config.max_unknown:
-        raise TrainingError(f"{100 * unknown:.1f} % of the dev tokens are unknown to the tokenizer of the training text",
-                            "are train and dev of one language and text view? max_unknown=1 trains all the same")
+        raise TrainingError(
+            f"{100 * unknown:.1f} % of the dev tokens are unknown to the tokenizer of the training text",
+            "are train and dev of one language and text view? max_unknown=1 trains all the same",
+        )
 
 
 def _describe(run: Path, config: TrainConfig, overrides: list[str], ranks: Ranks, device: torch.device) -> None:
@@ -198,34 +221,57 @@ def _describe(run: Path, config: TrainConfig, overrides: list[str], ranks: Ranks
 
     with atomic_write(run / "config.yaml", "w") as file:
         yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
-    write_json(run / "environment.json", {
-        "utterloom": __version__, "torch": torch.__version__, "python": sys.version.split()[0], "machine": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
-        "cores": usable_cores(), "ranks": ranks.world_size, "threads_per_rank": torch.get_num_threads(), "overrides": overrides})
+    write_json(
+        run / "environment.json",
+        {
+            "utterloom": __version__,
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+            "machine": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+            "cores": usable_cores(),
+            "ranks": ranks.world_size,
+            "threads_per_rank": torch.get_num_threads(),
+            "overrides": overrides,
+        },
+    )
 
 
 def _summary(trainer: Trainer, ledger: Ledger, index: SplitIndex) -> dict[str, Any]:
     state = trainer.state
     return {
-        "steps": state.step, "epochs": round(state.epoch + state.step_in_epoch / trainer.epoch_plan(state.epoch).num_steps, 3),
-        "best_dev_wer": state.best_wer, "best_step": state.best_step,
-        "parameters": sum(p.numel() for p in trainer.network.parameters()), "vocabulary": trainer.objective.tokenizer.vocab_size,
-        "seconds": {"training": round(state.train_s, 3), "validation": round(state.validation_s, 3),
-                    "cpu": round(state.cpu_s, 3)},
-        "speech_s": round(state.speech_s, 3), "utterances_seen": state.utterances, "skipped_steps": state.skipped_steps,
-        "guilty": state.guilty, "damaged": state.damaged, "quarantined_shards": [list(entry) for entry in index.quarantined],
-        "milestones": list(trainer.ledger.states().values()), "ledger": ledger.summary()}
+        "steps": state.step,
+        "epochs": round(state.epoch + state.step_in_epoch / trainer.epoch_plan(state.epoch).num_steps, 3),
+        "best_dev_wer": state.best_wer,
+        "best_step": state.best_step,
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "vocabulary": trainer.objective.tokenizer.vocab_size,
+        "seconds": {"training": round(state.train_s, 3), "validation": round(state.validation_s, 3), "cpu": round(state.cpu_s, 3)},
+        "speech_s": round(state.speech_s, 3),
+        "utterances_seen": state.utterances,
+        "skipped_steps": state.skipped_steps,
+        "guilty": state.guilty,
+        "damaged": state.damaged,
+        "quarantined_shards": [list(entry) for entry in index.quarantined],
+        "milestones": list(trainer.ledger.states().values()),
+        "ledger": ledger.summary(),
+    }
 
 
 def explain(card: dict[str, Any]) -> list[str]:
     """What a person wants to know of a run, as lines."""
     seconds = card["seconds"]
-    wer = f"best dev WER {100 * card['best_dev_wer']:.2f} % at step {card['best_step']}" if card["best_dev_wer"] is not None else \
-        "never validated"
-    lines = [f"{card['steps']:,} steps, {card['epochs']:g} epochs, {card['parameters'] / 1e6:.2f} M parameters: {wer}",
-             f"  {format_duration(seconds['training'])} of training, {format_duration(seconds['validation'])} of validation, "
-             f"{format_duration(seconds['cpu'])} of CPU in all, "
-             f"{card['speech_s'] / max(1e-9, seconds['training']):,.0f} s of speech a second"]
+    wer = (
+        f"best dev WER {100 * card['best_dev_wer']:.2f} % at step {card['best_step']}"
+        if card["best_dev_wer"] is not None
+        else "never validated"
+    )
+    lines = [
+        f"{card['steps']:,} steps, {card['epochs']:g} epochs, {card['parameters'] / 1e6:.2f} M parameters: {wer}",
+        f"  {format_duration(seconds['training'])} of training, {format_duration(seconds['validation'])} of validation, "
+        f"{format_duration(seconds['cpu'])} of CPU in all, "
+        f"{card['speech_s'] / max(1e-9, seconds['training']):,.0f} s of speech a second",
+    ]
     for milestone in card["milestones"]:
         at = f" at {format_duration(milestone['achieved_at_s'])}" if milestone["achieved_at_s"] is not None else ""
         lines.append(f"  target {100 * milestone['target_wer']:g} %: {milestone['state'].replace('_', ' ')}{at}")

@@ -50,7 +50,7 @@ PROBE_WINDOW = 50
 LEARNT_FRACTION = 0.95
 MAX_CONSECUTIVE_SKIPS = 50
 VALIDATION_BATCH_S = 240.0
-FP16_FIRST_SCALE, FP16_GROWTH_STEPS = 2.0 ** 14, 2000
+FP16_FIRST_SCALE, FP16_GROWTH_STEPS = 2.0**14, 2000
 
 
 @dataclass
@@ -80,8 +80,16 @@ class Trainer:
     """Built the same on every rank. `run` trains to the end of the budget; returns False when it was interrupted."""
 
     def __init__(
-        self, config: TrainConfig, run: Path, ranks: Ranks, objective: CTCObjective, index: SplitIndex, dev: SplitIndex | None,
-        contract: Contract, ledger: TTQLedger, device: torch.device,
+        self,
+        config: TrainConfig,
+        run: Path,
+        ranks: Ranks,
+        objective: CTCObjective,
+        index: SplitIndex,
+        dev: SplitIndex | None,
+        contract: Contract,
+        ledger: TTQLedger,
+        device: torch.device,
     ) -> None:
         self.config, self.run_folder, self.ranks, self.objective = config, run, ranks, objective
         self.index, self.dev, self.contract, self.ledger, self.device = index, dev, contract, ledger, device
@@ -89,8 +97,15 @@ class Trainer:
         self.save_every = Budget.parse(config.save_every)
         rate = index.corpus.sample_rate_hz
         self.rate_hz = rate
-        self.plan = BatchPlan(index.num_samples, index.shard, int(config.batch.micro_batch_s * rate), config.batch.micro_batches,
-                              config.seed, config.batch.window_shards, config.batch.max_utterances)
+        self.plan = BatchPlan(
+            index.num_samples,
+            index.shard,
+            int(config.batch.micro_batch_s * rate),
+            config.batch.micro_batches,
+            config.seed,
+            config.batch.window_shards,
+            config.batch.max_utterances,
+        )
         self.state = State()
         torch.manual_seed(seed_for(config.seed, "weights"))
         self.network = objective.build(config.model.model_dump()).to(device).train()
@@ -108,8 +123,13 @@ class Trainer:
         self._agreed_train_s = 0.0  # the first rank's clock at the last step: what all ranks judge progress by
         self.view = contract.view.partition("@")[0]
         num_workers = config.workers if config.workers is not None else (4 if device.type == "cuda" else 0)
-        self.loader = Loader(index, objective.collate(config.augment.build(), config.seed, config.model.subsampling), self.view, num_workers,
-                             config.batch.window_shards)
+        self.loader = Loader(
+            index,
+            objective.collate(config.augment.build(), config.seed, config.model.subsampling),
+            self.view,
+            num_workers,
+            config.batch.window_shards,
+        )
 
     # -- the plan and the clock ------------------------------------------------------------------------------------------
 
@@ -125,7 +145,9 @@ class Trainer:
         if self.budget.steps is not None:
             return min(1.0, self.state.step / self.budget.steps)
         assert self.budget.epochs is not None
-        return min(1.0, (self.state.epoch + self.state.step_in_epoch / self.epoch_plan(self.state.epoch).num_steps) / self.budget.epochs)
+        return min(
+            1.0, (self.state.epoch + self.state.step_in_epoch / self.epoch_plan(self.state.epoch).num_steps) / self.budget.epochs
+        )
 
     def _wanted(self) -> Iterator[tuple[int, np.ndarray]]:
         """This rank's micro-batches from the present place on, without end."""
@@ -145,7 +167,9 @@ class Trainer:
         batches = self.loader.micro_batches(self._wanted())
         validations_done = self._validations_due()
         with Interrupt() as interrupt, contextlib.closing(self.loader), contextlib.ExitStack() as stack:
-            steps_file = stack.enter_context((self.run_folder / STEPS_FILE).open("ab", buffering=0)) if self.ranks.is_first else None
+            steps_file = (
+                stack.enter_context((self.run_folder / STEPS_FILE).open("ab", buffering=0)) if self.ranks.is_first else None
+            )
             self._clock = time.perf_counter()
             while self.progress() < 1.0:
                 line = self._step(batches, interrupt)
@@ -177,18 +201,21 @@ class Trainer:
         """One optimiser step; returns its line for the log."""
         state, config = self.state, self.config
         micro_batches = self.epoch_plan(state.epoch).step(state.step_in_epoch)
-        mine = [(seed_for(config.seed, "noise", state.epoch, state.step_in_epoch, number), next(batches))
-                for number in range(self.ranks.rank, len(micro_batches), self.ranks.world_size)]
+        mine = [
+            (seed_for(config.seed, "noise", state.epoch, state.step_in_epoch, number), next(batches))
+            for number in range(self.ranks.rank, len(micro_batches), self.ranks.world_size)
+        ]
         self._note_damage(mine)
         flat = self.gradients
         flat.buffer.zero_()
         scale = state.loss_scale if self.precision == torch.float16 else 1.0
-        loss_sum, count, statistics = accumulate(self.objective, self.network, [(seed, batch) for seed, batch in mine if batch.ids],
-                                                 self.device, scale, self._autocast)
+        loss_sum, count, statistics = accumulate(
+            self.objective, self.network, [(seed, batch) for seed, batch in mine if batch.ids], self.device, scale, self._autocast
+        )
         said = [loss_sum, count, 0.0, 0.0, 0.0]
         if self.ranks.is_first:  # one clock and one hand decide for all
             self._tick()
-            said[FlatGradients.TRAIN_S:] = [self.state.train_s, float(interrupt.asked), float(self._save_due())]
+            said[FlatGradients.TRAIN_S :] = [self.state.train_s, float(interrupt.asked), float(self._save_due())]
         flat.extra.copy_(torch.tensor(said, dtype=flat.extra.dtype))
         self.ranks.sum_(flat.buffer)
         loss_sum, count, self._agreed_train_s = flat.extra[:3].tolist()
@@ -211,10 +238,18 @@ class Trainer:
             self._rescale(ok=False)
         numbers = np.concatenate(micro_batches)
         speech_s = float(self.index.num_samples[numbers].sum()) / self.rate_hz
-        line = {"step": state.step, "epoch": state.epoch, "progress": round(progress, 8), "lr": config.optimizer.lr * factor,
-                "loss": loss_sum / count if count and math.isfinite(loss_sum) else None, "tokens": int(count),
-                "grad_norm": grad_norm if math.isfinite(grad_norm) else None, "utterances": len(numbers),
-                "speech_s": round(speech_s, 3), "skipped": not math.isfinite(grad_norm)}
+        line = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "progress": round(progress, 8),
+            "lr": config.optimizer.lr * factor,
+            "loss": loss_sum / count if count and math.isfinite(loss_sum) else None,
+            "tokens": int(count),
+            "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
+            "utterances": len(numbers),
+            "speech_s": round(speech_s, 3),
+            "skipped": not math.isfinite(grad_norm),
+        }
         state.step += 1
         state.step_in_epoch += 1
         state.speech_s += speech_s
@@ -253,8 +288,11 @@ class Trainer:
                     log.warning(f"step {self.state.step} was skipped: {why} from utterance {utterance}")
                 self.state.guilty[utterance] = why
         if self.state.skipped_steps > MAX_CONSECUTIVE_SKIPS and self.state.skipped_steps > self.state.step // 2:
-            raise TrainingError(f"{self.state.skipped_steps} of {self.state.step + 1} steps had to be skipped: their loss or gradient was "
-                                "not finite", "lower optimizer.lr, or look at: " + ", ".join(list(self.state.guilty)[:5]))
+            raise TrainingError(
+                f"{self.state.skipped_steps} of {self.state.step + 1} steps had to be skipped: their loss or gradient was "
+                "not finite",
+                "lower optimizer.lr, or look at: " + ", ".join(list(self.state.guilty)[:5]),
+            )
 
     def _guilty(self, mine: list[tuple[int, MicroBatch]], statistics: list[Statistics]) -> list[tuple[str, str]]:
         found = []
@@ -279,7 +317,8 @@ class Trainer:
     def _note(self, line: dict[str, Any]) -> str:
         wer = f", best dev WER {100 * self.state.best_wer:.1f} %" if self.state.best_wer is not None else ""
         loss = f"loss {line['loss']:.3f}" if line["loss"] is not None else "step skipped"
-        return f"epoch {line['epoch']}, step {line['step']}, {loss}{wer}, {self.state.speech_s / max(1e-9, self.state.train_s):,.0f} s of speech/s"
+        pace = self.state.speech_s / max(1e-9, self.state.train_s)
+        return f"epoch {line['epoch']}, step {line['step']}, {loss}{wer}, {pace:,.0f} s of speech/s"
 
     def _look_for_learning(self) -> None:
         """After a few hundred steps: does it learn, and what to look at if not."""
@@ -298,9 +337,10 @@ class Trainer:
             log.info(f"after {self.state.step} steps it is learning: loss {before:.3f} → {now:.3f} a token")
         else:
             log.warning(
-                f"after {self.state.step} steps the loss hardly moves ({before:.3f} → {now:.3f} a token). If it stays so, look at: the "
-                "learning rate (optimizer.lr up or down three times), whether transcripts belong to their audio (utterloom show "
-                "CORPUS --id …), the text view, and the vocabulary (tokenizer.vocab_size down for little data)")
+                f"after {self.state.step} steps the loss hardly moves ({before:.3f} → {now:.3f} a token). If it stays so, "
+                "look at: the learning rate (optimizer.lr up or down three times), whether transcripts belong to their audio (utterloom show "
+                "CORPUS --id …), the text view, and the vocabulary (tokenizer.vocab_size down for little data)"
+            )
 
     def _validations_due(self) -> int:
         return int(self.progress() * self.config.validations + 1e-9)
@@ -327,12 +367,23 @@ class Trainer:
         if self.ranks.is_first:
             recent = list(self._losses)[-PROBE_WINDOW:]
             reached = self.ledger.validated(
-                step=self.state.step, epoch=self.state.epoch, progress=round(self.progress(), 6), wer=wer, cer=characters.rate,
-                train_loss=float(np.mean(recent)) if recent else None, train_s=round(self.state.train_s, 3),
-                validation_s=round(self.state.validation_s, 3), learning_rate=self.config.optimizer.lr * self._factor,
-                utterances=len(pairs))
-            log.info(f"step {self.state.step}, {format_duration(self.state.train_s)} of training: dev WER "
-                     f"{100 * wer:.2f} %{' (best so far)' if better else ''}" if wer is not None else "dev has no words to score")
+                step=self.state.step,
+                epoch=self.state.epoch,
+                progress=round(self.progress(), 6),
+                wer=wer,
+                cer=characters.rate,
+                train_loss=float(np.mean(recent)) if recent else None,
+                train_s=round(self.state.train_s, 3),
+                validation_s=round(self.state.validation_s, 3),
+                learning_rate=self.config.optimizer.lr * self._factor,
+                utterances=len(pairs),
+            )
+            log.info(
+                f"step {self.state.step}, {format_duration(self.state.train_s)} of training: dev WER "
+                f"{100 * wer:.2f} %{' (best so far)' if better else ''}"
+                if wer is not None
+                else "dev has no words to score"
+            )
             for milestone in reached:
                 log.info(f"milestone: WER {100 * milestone.wer:g} % after {format_duration(self.state.train_s)} of training")
         self._save(is_best=better)
@@ -346,8 +397,11 @@ class Trainer:
         mine = [(0, plan.micro_batch(number)) for number in range(self.ranks.rank, plan.num_micro_batches, self.ranks.world_size)]
         found = dict(engine.transcribe(loader.micro_batches(mine)))
         merged = {utterance: text for part in self.ranks.gather(found) for utterance, text in part.items()}
-        pairs = [(utterance, text or "", merged[utterance]) for utterance, text in self.dev.texts(self.view)
-                 if utterance in merged and text is not None]
+        pairs = [
+            (utterance, text or "", merged[utterance])
+            for utterance, text in self.dev.texts(self.view)
+            if utterance in merged and text is not None
+        ]
         if not pairs:
             raise TrainingError("the dev split has no utterance with a transcript", "dev_split=null trains without validation")
         return pairs
@@ -372,12 +426,17 @@ class Trainer:
         self.state.cpu_s = cpu_s
         if self.checkpoints is None:
             return
-        contract = Contract(self.contract.objective, self.contract.view, self.contract.features,
-                            {**self.contract.parents, "step": self.state.step, "epoch": self.state.epoch},
-                            {"best_dev_wer": self.state.best_wer, "train_s": round(self.state.train_s, 3)})
+        contract = Contract(
+            self.contract.objective,
+            self.contract.view,
+            self.contract.features,
+            {**self.contract.parents, "step": self.state.step, "epoch": self.state.epoch},
+            {"best_dev_wer": self.state.best_wer, "train_s": round(self.state.train_s, 3)},
+        )
         state = {**self.state.__dict__, "losses": list(self._losses)}
-        self.checkpoints.save(self.state.step, self.network, self.averaged, self.objective.tokenizer, contract, self._tensors(), state,
-                              is_best)
+        self.checkpoints.save(
+            self.state.step, self.network, self.averaged, self.objective.tokenizer, contract, self._tensors(), state, is_best
+        )
 
     def _resume(self) -> None:
         """Take up the last checkpoint, if there is one; the log of later steps is cut, their time stays spent."""
@@ -402,10 +461,17 @@ class Trainer:
         if self.ranks.is_first:
             keep_steps(self.run_folder / STEPS_FILE, [line for line in lines if line["step"] < self.state.step])
             if folder is not None or lines:
-                self.ledger.append("resume", step=self.state.step, lost_steps=len(lost), lost_s=round(lost_s, 3),
-                                   train_s=round(self.state.train_s, 3))
-                log.info(f"resuming at step {self.state.step}, epoch {self.state.epoch}, after {format_duration(self.state.train_s)} of "
-                         f"training" + (f"; {len(lost)} steps since the last checkpoint are taken again" if lost else ""))
+                self.ledger.append(
+                    "resume",
+                    step=self.state.step,
+                    lost_steps=len(lost),
+                    lost_s=round(lost_s, 3),
+                    train_s=round(self.state.train_s, 3),
+                )
+                log.info(
+                    f"resuming at step {self.state.step}, epoch {self.state.epoch}, after {format_duration(self.state.train_s)} of "
+                    f"training" + (f"; {len(lost)} steps since the last checkpoint are taken again" if lost else "")
+                )
             else:
                 self.ledger.append("start", step=0, train_s=0.0)
         self._agreed_train_s = self.state.train_s = self.ranks.from_first(self.state.train_s)

@@ -78,14 +78,17 @@ def _look_into(source: Path) -> Found:
 
 
 def _files(source: Path) -> list[Path]:
-    if not source.exists():
-        beside = [path.name for path in source.parent.iterdir() if path.is_dir()] if source.parent.is_dir() else []
-        near = nearest(source.name, beside)
-        raise SourceError(f"there is no folder {source}", f"did you mean {near[0]!r}?" if near else None)
-    if not source.is_dir():
-        raise SourceError(f"{source} is a file, not a folder", f"utterloom prepare table {source} MANIFEST reads a table")
-    return [path for path in sorted(source.rglob("*"))
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    try:
+        if not source.exists():
+            beside = [path.name for path in source.parent.iterdir() if path.is_dir()] if source.parent.is_dir() else []
+            near = nearest(source.name, beside)
+            raise SourceError(f"there is no folder {source}", f"did you mean {near[0]!r}?" if near else None)
+        if not source.is_dir():
+            raise SourceError(f"{source} is a file, not a folder", f"utterloom prepare table {source} MANIFEST reads a table")
+        return [path for path in sorted(source.rglob("*"))
+                if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    except OSError as error:
+        raise SourceError(f"{source} cannot be read: {error.strerror}") from None
 
 
 def _id(source: Path, path: Path) -> str:

@@ -38,10 +38,11 @@ class TableReader:
 
 
 def _content(source: Path) -> bytes:
-    if source.is_dir():
-        raise SourceError(f"{source} is a folder, not a table", f"utterloom prepare folder {source} MANIFEST reads a folder")
     try:
         return source.read_bytes()
+    except IsADirectoryError:
+        raise SourceError(f"{source} is a folder, not a table",
+                          f"utterloom prepare folder {source} MANIFEST reads a folder") from None
     except (FileNotFoundError, NotADirectoryError):
         beside = [path.name for path in source.parent.glob("*.*")] if source.parent.is_dir() else []
         raise SourceError(f"there is no table {source}", did_you_mean(source.name, beside) if beside else None) from None

@@ -42,8 +42,9 @@ class CTCObjective:
 
     def build(self, model: dict[str, Any]) -> ConformerForCTC:
         """A fresh network, weights drawn from torch's generator."""
-        config = ConformerCTCConfig(vocab_size=self.tokenizer.vocab_size, num_mels=self.features.num_mels,
-                                    pad_token_id=BLANK_ID, **model)
+        config = ConformerCTCConfig(
+            vocab_size=self.tokenizer.vocab_size, num_mels=self.features.num_mels, pad_token_id=BLANK_ID, **model
+        )
         return ConformerForCTC(config)
 
     def collate(self, augmentation: Augmentation | None, seed: int, frames_per_token: int = 0) -> CollateFeatures:
@@ -69,5 +70,11 @@ class CTCObjective:
 def _ctc(logits_bsv: Tensor, lengths_b: Tensor, arrays: dict[str, Tensor]) -> Tensor:
     """Negative log-likelihood of each utterance, [b]; in float32 at least."""
     wide = logits_bsv if logits_bsv.dtype == torch.float64 else logits_bsv.float()
-    return F.ctc_loss(wide.log_softmax(-1).transpose(0, 1), arrays["targets"], lengths_b, arrays["target_lengths"],
-                      blank=BLANK_ID, reduction="none")
+    return F.ctc_loss(
+        wide.log_softmax(-1).transpose(0, 1),
+        arrays["targets"],
+        lengths_b,
+        arrays["target_lengths"],
+        blank=BLANK_ID,
+        reduction="none",
+    )

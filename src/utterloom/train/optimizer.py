@@ -1,10 +1,10 @@
 """AdamW for vectors, embeddings and the front end; Muon for the matrices inside the encoder's layers.
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon; scaled after Liu et al. 2025, arXiv 2502.16982, so that the
-learning rates of both compare) replaces a matrix's momentum by the nearest semi-orthogonal one, by Newton-Schulz iterations. On small corpora it
-needs less than half of AdamW's epochs (docs/notebook.md). torch.optim.Muon computes in bfloat16, for which most CPUs have no
-instructions, and one matrix at a time; here matrices of one shape go together, in the parameters' own precision on a CPU, and
-each rank does its share of them.
+learning rates of both compare) replaces a matrix's momentum by the nearest semi-orthogonal one, by Newton-Schulz
+iterations. On small corpora it needs less than half of AdamW's epochs (docs/notebook.md). torch.optim.Muon computes in
+bfloat16, for which most CPUs have no instructions, and one matrix at a time; here matrices of one shape go together, in
+the parameters' own precision on a CPU, and each rank does its share of them.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ def _on_one_rank(ranks: Ranks, argument: Any) -> dict[str, Any]:
         hours = float(index.num_samples.sum()) / corpus.sample_rate_hz / 3600
         log.info(
             f"{config.objective}, {parameters / 1e6:.2f} M parameters, vocabulary {goal.tokenizer.vocab_size}, "
-            f"{len(index):,} utterances ({format_duration(hours * 3600)}), {trainer.epoch_plan(0).num_steps} steps an epoch, budget {trainer.budget}, "
+            f"{len(index):,} utterances ({format_duration(hours * 3600)}), "
+            f"{trainer.epoch_plan(0).num_steps} steps an epoch, budget {trainer.budget}, "
             f"{ranks.world_size} rank{'s' if ranks.world_size > 1 else ''} on {device.type}"
         )
     with progress("training", 1.0, enabled=ranks.is_first) as report:

@@ -338,8 +338,8 @@ class Trainer:
         else:
             log.warning(
                 f"after {self.state.step} steps the loss hardly moves ({before:.3f} → {now:.3f} a token). If it stays so, "
-                "look at: the learning rate (optimizer.lr up or down three times), whether transcripts belong to their audio (utterloom show "
-                "CORPUS --id …), the text view, and the vocabulary (tokenizer.vocab_size down for little data)"
+                "look at: the learning rate (optimizer.lr up or down three times), whether transcripts belong to their audio "
+                "(utterloom show CORPUS --id …), the text view, and the vocabulary (tokenizer.vocab_size down for little data)"
             )
 
     def _validations_due(self) -> int:

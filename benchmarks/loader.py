@@ -32,10 +32,9 @@ from statistics import median
 from typing import Any
 
 import board
-from contenders import CONTENDERS, FLOORS, MODES, OURS, Contender, Delivered, proof, say_settings
+from contenders import CONTENDERS, FLOORS, MODES, OURS, Contender, Epoch, proof, say_settings
 from material import Material, prepare_material
 
-CALIBRATION_S = 0.1
 HEADINGS = {"bytes": "Bytes only", "decoded": "Decoded, in padded batches"}
 HEADER = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
 PACKAGES = ["utterloom", "numpy", "soundfile", "pyarrow", "isal", "webdataset", "datasets", "torch"]
@@ -59,40 +58,33 @@ def start_group(module: str, material: Material, batch: int, seats: dict[Seat, C
 
 
 def sit(seat: Seat, material: Material, batch: int, connection: Connection) -> None:
-    """Wait for orders: open, then how many CPU-seconds to read for; None ends."""
+    """Wait for orders: open and prove, then how many CPU-seconds at least to read for; the end of the orders is the end."""
     name, mode = seat
     contender = next(contender for contender in CONTENDERS if contender.id == name)
     try:
         connection.recv()
         with contender.open(material, mode, batch) as epoch:
             connection.send(proof(epoch(0), mode))
-            stream = chain.from_iterable(epoch(number) for number in count(1))
-            per_utterance_s = _calibrate(stream)
-            before_s = board.cpu_s()
-            while (seconds := connection.recv()) is not None:
-                wanted, utterances, wall_s = seconds / per_utterance_s, 0, time.perf_counter()
-                while utterances < wanted:
-                    utterances += next(stream)[0]
-                # What reading processes prepared since the last round is counted in this one, which uses it.
-                wall_s, after_s = time.perf_counter() - wall_s, board.cpu_s()
-                connection.send({"rate": utterances / (after_s - before_s), "cpu_s": after_s - before_s,
-                                 "wall_rate": utterances / wall_s, "rss_bytes": board.peak_rss_bytes()})
-                before_s = after_s
+            epochs = count(1)
+            while True:
+                connection.send(_read(epoch, epochs, connection.recv()))
     except EOFError:  # the other end was stopped
         return
     except Exception:
         connection.send(traceback.format_exc())
 
 
-def _calibrate(stream: Iterator[Delivered]) -> float:
-    """CPU-seconds of one utterance, roughly."""
-    before_s, utterances, wanted = board.cpu_s(), 0, 64
+def _read(epoch: Epoch, epochs: Iterator[int], seconds: float) -> dict[str, float]:
+    """Whole epochs, so that filling buffers and starting workers counts for those who do it."""
+    utterances, before_s, wall_s = 0, board.cpu_s(), time.perf_counter()
     while True:
-        while utterances < wanted:
-            utterances += next(stream)[0]
-        if (spent_s := board.cpu_s() - before_s) >= CALIBRATION_S:
-            return spent_s / utterances
-        wanted *= 2
+        for number, _ in epoch(next(epochs)):
+            utterances += number
+        spent_s = board.cpu_s() - before_s
+        if spent_s >= seconds:
+            break
+    return {"rate": utterances / spent_s, "cpu_s": spent_s, "wall_rate": utterances / (time.perf_counter() - wall_s),
+            "rss_bytes": board.peak_rss_bytes()}
 
 
 # ------------------------------------------------------------------------------------------------------------ the rounds
@@ -207,9 +199,9 @@ def say(result: dict[str, Any], markdown: bool) -> str:
         f"- {HEADINGS[claim['mode']].lower()}: {claim['median']:.2f} × {claim['over']} (worst round {claim['min']:.2f}, "
         f"best {claim['max']:.2f})" for claim in result["claims"])]))
     audio, settings = result["audio"], result["settings"]
-    parts.append(f"{audio['name']}: {audio['utterances']:,} utterances, {audio['hours']:.2f} h, {audio['tar_mb']:,.1f} MB of tar in "
+    parts.append(f"{audio['name']}: {audio['utterances']:,} utterances, {audio['hours']:.2f} h, {audio['tar_mb']:,.1f} MB in "
                  f"{audio['shards']} shards, page cache warm; batches of {settings['batch']}; median of {settings['rounds']} "
-                 f"interleaved rounds of {settings['seconds']:g} CPU-seconds. {board.say_circumstances(result)}")
+                 f"interleaved rounds of at least {settings['seconds']:g} CPU-seconds. {board.say_circumstances(result)}")
     if result["skipped"]:
         parts.append("Left out: " + "; ".join(f"{entry['id']}: {entry['why']}" for entry in result["skipped"]))
     return "\n\n".join([*parts, say_settings()] if markdown else parts)
@@ -227,8 +219,8 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=2000, help="use the first shards that hold so many")
     parser.add_argument("--synthetic", type=int, metavar="N", help="N synthetic utterances even where AN4 is")
     parser.add_argument("--batch", type=int, default=32, help="utterances in a batch")
-    parser.add_argument("--seconds", type=float, default=0.5, help="CPU-seconds of one loader in one round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.7, help="CPU-seconds at least of one loader in one round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--markdown", action="store_true", help="the block for README.md")
     parser.add_argument("--save", type=Path, help="write the JSON to this file too")

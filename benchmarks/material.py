@@ -12,7 +12,7 @@ import numpy as np
 from utterloom import pipeline
 from utterloom.audio.encode import encode_flac
 from utterloom.shards import layout
-from utterloom.shards.reader import Corpus
+from utterloom.shards.reader import Corpus, ShardInfo
 
 AN4 = Path(__file__).resolve().parents[2] / "shared" / "data" / "an4" / "transcripts.tsv"
 RATE_HZ = 16_000
@@ -38,8 +38,16 @@ class Material:
     def parquets(self) -> list[str]:
         return [str(Path(self.parquet_folder) / f"{shard}.parquet") for shard in self.shards]
 
+    @property
+    def counts(self) -> list[int]:
+        return [info.utterances for info in self._infos]
+
+    @property
+    def _infos(self) -> list[ShardInfo]:
+        return [info for info in Corpus(self.corpus).shards if info.name in self.shards]
+
     def describe(self) -> dict[str, Any]:
-        infos = [info for info in Corpus(self.corpus).shards if info.name in self.shards]
+        infos = self._infos
         return {"name": self.name, "utterances": sum(info.utterances for info in infos), "shards": len(infos),
                 "hours": sum(info.seconds for info in infos) / 3600, "tar_mb": sum(info.audio_bytes for info in infos) / 1e6}
 

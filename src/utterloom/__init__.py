@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 def _teach_auto_classes() -> None:
     if find_spec("torch") is not None:
-        import_module("utterloom.models.ctc").register()
+        import_module("utterloom.models.ctc")
 
 
 when_imported("transformers", _teach_auto_classes)

@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from utterloom.core.errors import AudioError, UtterloomError
 from utterloom.runners import LocalRunner
-from utterloom.runners.local import MAX_ATTEMPTS, usable_cores
+from utterloom.runners.local import usable_cores
+from utterloom.runners.workers import MAX_ATTEMPTS, WorkerPool
 
 
 class Task(NamedTuple):
@@ -63,9 +65,12 @@ def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path) -> None:
 
 def test_a_task_that_kills_every_worker_is_named_and_no_other_is_blamed(tmp_path: Path) -> None:
     tasks = [Task(number, str(tmp_path), deaths=99 if number == 2 else 0) for number in range(6)]
-    with pytest.raises(UtterloomError, match=f"task 2 died {MAX_ATTEMPTS} times"):
-        list(LocalRunner(2).run(work, tasks))
+    done = []
+    with pytest.raises(UtterloomError, match=f"died {MAX_ATTEMPTS} times on the same work"):
+        for number, _ in LocalRunner(2).run(work, tasks):
+            done.append(number)
     assert len((tmp_path / "2").read_text()) == MAX_ATTEMPTS
+    assert 2 not in done and all(len((tmp_path / str(number)).read_text()) == 1 for number in done)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -73,6 +78,69 @@ def test_what_a_task_raises_arrives_whole(num_workers: int) -> None:
     with pytest.raises(AudioError) as caught:
         list(LocalRunner(num_workers).run(fail, [7]))
     assert (caught.value.message, caught.value.hint) == ("task 7", "mend it")
+
+
+def big(num_bytes: int) -> bytes:
+    return b"x" * num_bytes
+
+
+def test_a_worker_killed_in_the_middle_of_its_answer_is_replaced() -> None:
+    """What concurrent.futures waits for without end: half of a result, and nobody left to write the rest."""
+    num_bytes = 50_000_000
+    with WorkerPool(1) as pool:
+        assert len(pool.submit(big, 10).result(timeout=30)) == 10
+        for delay_s in (0.0, 0.005, 0.02, 0.04):
+            answer = pool.submit(big, num_bytes)
+            time.sleep(delay_s)
+            for worker in psutil.Process().children():
+                if "spawn_main" in " ".join(worker.cmdline()):
+                    worker.kill()
+            assert len(answer.result(timeout=30)) == num_bytes
+        assert pool.num_deaths >= 1
+
+
+class OddError(Exception):
+    """Cannot be unpickled: its arguments are not its constructor's."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+def raise_odd(_: int) -> None:
+    raise OddError("odd ", "error")
+
+
+def answer_oddly(_: int) -> object:
+    return lambda: None
+
+
+def test_what_cannot_cross_a_process_border_is_still_told() -> None:
+    with WorkerPool(1) as pool:
+        with pytest.raises(RuntimeError, match="OddError: odd error"):
+            pool.submit(raise_odd, 0).result(timeout=30)
+        with pytest.raises(Exception, match="pickle"):
+            pool.submit(answer_oddly, 0).result(timeout=30)
+        with pytest.raises(Exception, match="pickle"):
+            pool.submit(work, lambda: None).result(timeout=30)
+        assert pool.submit(work, Task(3)).result(timeout=30) == 9
+
+
+def refuse_to_start() -> None:
+    raise AudioError("no such corpus")
+
+
+def test_a_worker_that_cannot_start_says_why() -> None:
+    with WorkerPool(1, refuse_to_start) as pool, pytest.raises(AudioError, match="no such corpus"):
+        pool.submit(work, Task(1)).result(timeout=30)
+
+
+def test_closing_ends_what_is_under_way_and_what_waits(tmp_path: Path) -> None:
+    with WorkerPool(1) as pool:
+        under_way, waiting = pool.submit(write_for_ever, str(tmp_path / "a")), pool.submit(work, Task(1))
+        while not (tmp_path / "a").exists():
+            time.sleep(0.01)
+    assert_nobody_writes(tmp_path / "a")
+    assert isinstance(under_way.exception(timeout=5), UtterloomError) and waiting.cancelled()
 
 
 def test_workers_have_one_thread() -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,11 @@ import numpy as np
 from utterloom.audio.decode import decode_flac_into
 from utterloom.core.errors import AudioError, CorpusError, DamagedError
 from utterloom.core.log import log
-from utterloom.runners.local import enter_worker
+from utterloom.runners.workers import WorkerPool
 from utterloom.shards import layout
 from utterloom.shards.reader import VERIFY_HINT, Corpus, ShardInfo
 
 PREFETCH_PER_WORKER = 3
-MAX_DEATHS_IN_A_ROW = 5
 # glibc gives the memory of each micro-batch back to the system and takes it again page by page, a third of the time of
 # reading bytes, until it has freed one block of this size: from then on it keeps up to twice as much.
 KEPT_BYTES = 16 << 20
@@ -119,12 +116,13 @@ class SplitIndex:
 def _readable(corpus: Corpus, info: ShardInfo) -> tuple[np.ndarray, np.ndarray, str | None]:
     """(num_samples [rows], which rows can be read [rows], what is wrong with the shard)."""
     try:
-        samples, offsets, sizes = corpus.columns(info.name, ["num_samples", "audio_offset", "audio_bytes"])
+        samples, = corpus.columns(info.name, ["num_samples"])
     except DamagedError as error:
         return np.zeros(0, np.int64), np.zeros(0, bool), error.message
     damage, tar = corpus.damage_of_audio(info.name), layout.audio_path(info.name)
     if damage is None:
         return samples, np.ones(len(samples), bool), None
+    offsets, sizes = corpus.columns(info.name, ["audio_offset", "audio_bytes"])
     num_bytes = corpus.store.size_bytes(tar) if corpus.store.exists(tar) else 0
     return samples, offsets + sizes <= num_bytes, f"shard {info.name}: {damage}"
 
@@ -148,10 +146,13 @@ class Loader:
     ) -> None:
         self.index = index
         self.num_workers = num_workers
-        self.num_worker_deaths = self._deaths_in_a_row = 0
-        self._state = (index.corpus.url, collate, view, window_shards)
-        self._pool: ProcessPoolExecutor | None = None
-        self._reader = _Reader(*self._state, corpus=index.corpus) if num_workers == 0 else None
+        state = (index.corpus.url, collate, view, window_shards)
+        self._reader = _Reader(*state, corpus=index.corpus) if num_workers == 0 else None
+        self._pool = WorkerPool(num_workers, _start_worker, state)
+
+    @property
+    def num_worker_deaths(self) -> int:
+        return self._pool.num_deaths
 
     def micro_batches(self, wanted: Iterable[tuple[int, Sequence[int] | np.ndarray]]) -> Iterator[MicroBatch]:
         """One MicroBatch for each (epoch, utterance numbers)."""
@@ -160,19 +161,16 @@ class Loader:
             for task in tasks:
                 yield self._reader.read(task)
             return
-        flying: deque[_Flight] = deque()
-        depth = PREFETCH_PER_WORKER * self.num_workers
+        under_way: deque[Future[MicroBatch]] = deque()
         for task in tasks:
-            flying.append(self._send(task))
-            if len(flying) >= depth:
-                yield self._next(flying)
-        while flying:
-            yield self._next(flying)
+            under_way.append(self._pool.submit(_read_in_worker, task))
+            if len(under_way) >= PREFETCH_PER_WORKER * self.num_workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        self._pool.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -184,57 +182,6 @@ class Loader:
         index, chosen = self.index, np.asarray(numbers, dtype=np.int64)
         names = [index.shard_names[shard] for shard in index.shard[chosen].tolist()]
         return _Task(epoch, list(zip(names, index.row[chosen].tolist(), strict=True)))
-
-    def _send(self, task: _Task) -> _Flight:
-        while True:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(self.num_workers, mp_context=get_context("spawn"), initializer=_start_worker,
-                                                 initargs=(os.getpid(), self._state))
-            try:
-                return _Flight(task, self._pool, self._pool.submit(_read_in_worker, task))
-            except BrokenProcessPool:
-                self._bury(self._pool)
-
-    def _next(self, flying: deque[_Flight]) -> MicroBatch:
-        """The result of the first task. All that was under way in a broken pool is sent again; what had ended stays."""
-        while True:
-            flight = flying[0]
-            try:
-                result = flight.future.result()
-            except (BrokenProcessPool, CancelledError):
-                self._bury(flight.pool)
-                for number, other in enumerate(flying):
-                    if other.pool is flight.pool and other.is_lost:
-                        flying[number] = self._send(other.task)
-                continue
-            self._deaths_in_a_row = 0
-            flying.popleft()
-            return result
-
-    def _bury(self, pool: ProcessPoolExecutor) -> None:
-        if pool is not self._pool:
-            return
-        self._pool = None
-        self.num_worker_deaths += 1
-        self._deaths_in_a_row += 1
-        pool.shutdown(wait=True, cancel_futures=True)  # then every future has ended, one way or another
-        log.warning("a reading process was killed; it is replaced and what it was reading is read again")
-        if self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW:
-            raise CorpusError(f"reading processes died {self._deaths_in_a_row} times in a row",
-                              "is there enough memory? use fewer workers")
-
-
-@dataclass(frozen=True)
-class _Flight:
-    """A task under way."""
-
-    task: _Task
-    pool: ProcessPoolExecutor
-    future: Future[MicroBatch]
-
-    @property
-    def is_lost(self) -> bool:
-        return self.future.cancelled() or isinstance(self.future.exception(), BrokenProcessPool)
 
 
 class _Reader:
@@ -257,7 +204,7 @@ class _Reader:
             except DamagedError as error:
                 damaged.append((table.id(row) if table is not None else f"{shard}:{row}", error.message))
                 continue
-            items.append(Item(table.id(row), table.text(row, self._view), table.num_samples[row], flac))
+            items.append(Item(table.id(row), table.text(row, self._view), int(table.num_samples[row]), flac))
         try:
             arrays = self._collate(items, task.epoch)
         except AudioError:
@@ -279,10 +226,9 @@ class _Reader:
 _reader: _Reader | None = None
 
 
-def _start_worker(parent_pid: int, state: tuple[str, Collate, str | None, int]) -> None:
+def _start_worker(url: str, collate: Collate, view: str | None, window_shards: int) -> None:
     global _reader
-    enter_worker(parent_pid)
-    _reader = _Reader(*state)
+    _reader = _Reader(url, collate, view, window_shards)
 
 
 def _read_in_worker(task: _Task) -> MicroBatch:

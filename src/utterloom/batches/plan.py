@@ -10,6 +10,8 @@ length stays within `batch_s`; micro-batches are shuffled inside their window; s
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ import numpy as np
 LENGTH_NOISE = 0.05
 INDEX_BITS = 28  # utterances in an epoch: at most 268 million
 _KEY_LENGTH_BITS, _KEY_WINDOW_BITS = 20, 16
+_MANY = 16  # micro-batches of equal count: worth a look ahead
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,14 @@ class BatchPlan:
         if n == 0:
             nothing = np.zeros(0, np.int64)
             return EpochPlan(nothing, nothing, nothing, self.micro_batches)
-        rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        rng = np.random.Generator(np.random.PCG64([self.seed % (1 << 64), epoch]))
         num_shards = int(self.shard[-1]) + 1
         place = np.empty(num_shards, np.int64)
         place[rng.permutation(num_shards)] = np.arange(num_shards)
         window_of_shard = place // self.window_shards
         if num_shards > self.window_shards << _KEY_WINDOW_BITS:
             raise ValueError(f"{num_shards} shards in windows of {self.window_shards} are more windows than a plan holds")
+        num_in_shard = np.diff(np.searchsorted(self.shard, np.arange(num_shards + 1)))
         # One 64-bit key sorts by window, then noisy length; the utterance's number rides in its low bits, so that a plain
         # sort (which numpy vectorises) does the work of an argsort and ties are settled by number. In place wherever it
         # can be: touching fresh memory costs more than the arithmetic.
@@ -87,12 +91,11 @@ class BatchPlan:
         longest_key = (1 << _KEY_LENGTH_BITS) - 1
         noisy /= max(noisy.max(), 1.0) / longest_key
         order = np.minimum(noisy, longest_key, out=noisy).astype(np.int64)
-        order += (window_of_shard << _KEY_LENGTH_BITS).take(self.shard)
+        order += np.repeat(window_of_shard << _KEY_LENGTH_BITS, num_in_shard)
         order <<= INDEX_BITS
         order += np.arange(n)
         order.view(np.uint64).sort()
         order &= (1 << INDEX_BITS) - 1
-        num_in_shard = np.diff(np.searchsorted(self.shard, np.arange(num_shards + 1)))
         num_in_window = np.bincount(window_of_shard, num_in_shard).astype(np.int64)
         window_ends = np.cumsum(num_in_window[num_in_window > 0])
         starts = self._cut(self.num_samples.take(order), window_ends)
@@ -101,7 +104,7 @@ class BatchPlan:
     def _cut(self, sorted_samples: np.ndarray, window_ends: np.ndarray) -> np.ndarray:
         """Where each micro-batch begins: greedy, from the longest of a window down, `count x longest <= batch_samples`."""
         batch_samples, most = self.batch_samples, self.max_utterances
-        starts: list[int] = []
+        starts = array("q")
         first = 0
         for end in window_ends.tolist():
             # Noise lets a later utterance be longer than an earlier one; the running maximum bounds both.
@@ -109,12 +112,20 @@ class BatchPlan:
             stop = end - first
             while stop > 0:
                 # `stop - 1` is the longest that is left, so it alone decides how many fit
-                fit = batch_samples // (longest[stop - 1] or 1)
-                stop -= most if fit > most else fit or 1
-                starts.append(first + stop)
+                fit = min(batch_samples // (longest[stop - 1] or 1), most) or 1
+                far = stop - _MANY * fit
+                if far > 0 and min(batch_samples // (longest[far] or 1), most) == fit:
+                    # as many for a long way: until one more fits
+                    until = bisect_right(longest, batch_samples // (fit + 1), 0, far) if fit < most else 0
+                    ahead = stop + (until - stop) // fit * fit
+                    starts.frombytes(np.arange(first + stop - fit, first + ahead - 1, -fit, dtype=np.int64).tobytes())
+                    stop = ahead
+                else:
+                    stop -= fit
+                    starts.append(first + stop)
             starts[-1] = first
             first = end
-        return np.sort(np.asarray(starts, dtype=np.int64))
+        return np.sort(np.frombuffer(starts, dtype=np.int64))
 
     def _shuffled(self, order: np.ndarray, starts: np.ndarray, window_ends: np.ndarray, rng: np.random.Generator) -> EpochPlan:
         """Micro-batches in random order inside their window."""

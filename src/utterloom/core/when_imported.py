@@ -21,9 +21,14 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return None
-        sys.meta_path.remove(self)
-        spec.loader = _Loader(spec.loader, self._then)
+        spec.loader = _Loader(spec.loader, self._done)
         return spec
+
+
+    def _done(self) -> None:
+        if self in sys.meta_path:  # asking for a spec is no import: only the import itself is the end
+            sys.meta_path.remove(self)
+            self._then()
 
 
 class _Loader(Loader):

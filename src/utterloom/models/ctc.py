@@ -283,8 +283,7 @@ class ConformerForCTC(ConformerPreTrainedModel):
         return ConformerCTCOutput(logits=self.head(hidden), lengths=lengths, intermediate_logits=intermediate)
 
 
-def register() -> None:
-    """Let transformers' Auto classes open our folders; `import utterloom` sees to it."""
-    AutoConfig.register(ConformerCTCConfig.model_type, ConformerCTCConfig, exist_ok=True)
-    AutoModel.register(ConformerCTCConfig, ConformerEncoder, exist_ok=True)
-    AutoModelForCTC.register(ConformerCTCConfig, ConformerForCTC, exist_ok=True)
+# transformers' Auto classes open our folders from here on; `import utterloom` sees to it that this module is imported.
+AutoConfig.register(ConformerCTCConfig.model_type, ConformerCTCConfig, exist_ok=True)
+AutoModel.register(ConformerCTCConfig, ConformerEncoder, exist_ok=True)
+AutoModelForCTC.register(ConformerCTCConfig, ConformerForCTC, exist_ok=True)

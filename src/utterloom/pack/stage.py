@@ -36,6 +36,7 @@ ROWS_AT_ONCE = 64
 ESTIMATE_UTTERANCES = 12
 ESTIMATE_LIMIT_S = 2.0
 FREE_SPACE_MARGIN = 1.1
+ROUNDING_S = 1e-6  # three times 0.1 s is 0.3 s
 MIN_SHARD_S, MAX_SHARD_S, SHARDS_WANTED = 300.0, 3600.0, 16
 
 
@@ -119,7 +120,8 @@ def plan(manifest: Path, corpus: Path, config: PackConfig, view: str) -> list[Sh
     numbers: Counter[str] = Counter()
     bounds, start, filled = [], 0, 0.0
     for row in range(len(splits) + 1):
-        ends = row == len(splits) or (row > start and (splits[row] != splits[start] or filled + durations[row] > limit_s))
+        is_full = row < len(splits) and filled + durations[row] > limit_s + ROUNDING_S
+        ends = row == len(splits) or (row > start and (splits[row] != splits[start] or is_full))
         if ends:
             bounds.append((layout.shard_name(splits[start], numbers[splits[start]]), start, row))
             numbers[splits[start]] += 1
@@ -207,11 +209,15 @@ def _estimate(manifest: Path, corpus: Path, tasks: list[ShardTask], durations: n
         log.info(f"packing {format_duration(total_s)} of speech: none of {len(picked)} probed utterances could be read")
     else:
         needed = int(num_bytes / seconds * total_s)
-        log.info(f"packing {format_duration(total_s)} of speech into {len(tasks)} shards: about {needed / 1e6:,.0f} MB, "
+        log.info(f"packing {format_duration(total_s)} of speech into {len(tasks)} shards: about {_size(needed)}, "
                  f"about {format_duration(took_s / seconds * total_s / max(1, min(workers, len(tasks))))} with {workers} workers")
     if needed * FREE_SPACE_MARGIN > free:
-        raise OutputError(f"{corpus} needs about {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free",
+        raise OutputError(f"{corpus} needs about {_size(needed)} and the disk has {_size(free)} free",
                           "free some space, choose another disk, or lower sample_rate_hz")
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e7 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def _commit(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str, prepared: dict[str, Any]) -> dict[str, Any]:

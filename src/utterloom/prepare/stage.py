@@ -117,7 +117,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         kept, notes = _split(kept, config, listed)
         if respelled:
             wanted, found = next(iter(respelled.items()))
-            notes.append(f"{len(respelled)} recordings were found under a name of another spelling, such as {Path(found).name!r} "
+            notes.append(f"of the recordings, {len(respelled)} found under a name of another spelling, such as {Path(found).name!r} "
                          f"for {Path(wanted).name!r}")
         card = _describe(kept, ledger, config, notes)
         if config.join is not None:

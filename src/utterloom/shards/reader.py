@@ -60,8 +60,8 @@ class Damage:
 
 
 class ShardTable:
-    """The rows of one shard in memory. What the loader asks for is in lists: of these a row costs a fiftieth of what it costs
-    of an Arrow column, and a third of what it costs of an array."""
+    """The rows of one shard in memory: byte ranges as arrays, and in lists what the loader asks for row by row: from a list a
+    row costs a fiftieth of what it costs from an Arrow column, and a fifth of what it costs from an array."""
 
     def __init__(self, name: str, table: pa.Table) -> None:
         self.name = name
@@ -69,8 +69,10 @@ class ShardTable:
         self.table = table
         self._strings: dict[str, list[Any]] = {}
         self.ids = table.column("id")
-        self.offsets, self.sizes, self.crc32s, self.num_samples = (
-            table.column(column).to_pylist() for column in ("audio_offset", "audio_bytes", "audio_crc32", "num_samples"))
+        self.offsets = table.column("audio_offset").to_numpy()
+        self.sizes = table.column("audio_bytes").to_numpy()
+        self.num_samples = table.column("num_samples").to_numpy()
+        self.ranges = list(zip(self.offsets.tolist(), self.sizes.tolist(), table.column("audio_crc32").to_pylist(), strict=True))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -161,8 +163,9 @@ class Corpus:
             raise DamagedError(f"shard {table.name}, utterance {table.id(row)}: {error.message}", VERIFY_HINT) from None
 
     def _checked_flac(self, table: ShardTable, row: int) -> bytes:
-        content = self.store.read_range(table.audio_path, table.offsets[row], table.sizes[row])
-        if crc32(content) != table.crc32s[row]:
+        offset, num_bytes, wanted = table.ranges[row]
+        content = self.store.read_range(table.audio_path, offset, num_bytes)
+        if crc32(content) != wanted:
             raise DamagedError("the audio does not match its checksum")
         return content
 
@@ -223,7 +226,11 @@ class Corpus:
         if damage is not None:
             raise DamagedError(f"shard {shard}: {damage}", VERIFY_HINT)
         try:
-            return pq.read_table(self.store.local_path(layout.utterances_path(shard)), columns=columns)
+            with pq.ParquetFile(self.store.local_path(layout.utterances_path(shard))) as file:  # half the time of pq.read_table
+                table = file.read(columns)
+            if missing := set(columns or ()) - set(table.column_names):
+                raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(missing))}")
+            return table
         except (pa.ArrowException, OSError) as error:
             raise DamagedError(f"shard {shard}: {layout.utterances_path(shard)} is damaged: {str(error).splitlines()[0]}",
                                VERIFY_HINT) from None

@@ -7,11 +7,13 @@ says what the neighbours did.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 import resource
 import sys
 import time
+from contextlib import suppress
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -22,26 +24,30 @@ import psutil
 
 
 def cpu_s() -> float:
-    """Of this process and of all that it started, whether they live or have ended."""
+    """Of this process, of those that it started and that have ended, and of its worker processes that live."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = time.process_time() + ended.ru_utime + ended.ru_stime
-    for child in psutil.Process().children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.Error:  # it has just ended
-            continue
-        total += times.user + times.system
-    return total
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_cpu_s_of, multiprocessing.active_children()))
+
+
+def _cpu_s_of(worker: multiprocessing.process.BaseProcess) -> float:
+    try:
+        times = psutil.Process(worker.pid).cpu_times()
+    except psutil.Error:  # it has just ended
+        return 0.0
+    return times.user + times.system
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process ever held, and what its living children hold; pages that they share count in each."""
-    total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    for child in psutil.Process().children(recursive=True):
-        try:
-            total += child.memory_info().rss
-        except psutil.Error:
-            continue
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def workers_rss_bytes() -> int:
+    """What its worker processes hold now; pages that they share count in each."""
+    total = 0
+    for worker in multiprocessing.active_children():
+        with suppress(psutil.Error):
+            total += psutil.Process(worker.pid).memory_info().rss
     return total
 
 

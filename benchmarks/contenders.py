@@ -67,9 +67,9 @@ def run_tar(material: Material, mode: str, batch: int) -> Iterator[Epoch]:
     """The `tar` command, everything to nowhere."""
 
     def epoch(number: int) -> Iterator[Delivered]:
-        for path, num_utterances in zip(material.tars, material.counts, strict=True):
-            subprocess.run(["tar", "--extract", "--to-stdout", "--file", path], stdout=subprocess.DEVNULL, check=True)
-            yield num_utterances, None
+        for shard in material.shards:
+            subprocess.run(["tar", "--extract", "--to-stdout", "--file", shard.tar], stdout=subprocess.DEVNULL, check=True)
+            yield shard.utterances, None
 
     yield epoch
 
@@ -82,7 +82,8 @@ def decode_from_memory(material: Material, mode: str, batch: int) -> Iterator[Ep
     from utterloom.shards.reader import Corpus
 
     corpus = Corpus(material.corpus)
-    clips = [corpus.flac(corpus.table(shard), row) for shard in material.shards for row in range(len(corpus.table(shard)))]
+    tables = [corpus.table(shard.name) for shard in material.shards]
+    clips = [corpus.flac(table, row) for table in tables for row in range(len(table))]
 
     def epoch(number: int) -> Iterator[Delivered]:
         for clip in clips:
@@ -112,8 +113,8 @@ def utterloom(num_workers: int) -> Open:
         from utterloom.shards.reader import Corpus
 
         index = SplitIndex.open(Corpus(material.corpus), material.split)
-        wanted = [number for number, name in enumerate(index.shard_names) if name in material.shards]
-        index = index.select(np.isin(index.shard, wanted))
+        names = {shard.name for shard in material.shards}
+        index = index.select(np.isin(index.shard, [number for number, name in enumerate(index.shard_names) if name in names]))
         # Batches of a fixed count, like everyone's here; the sum of lengths, which a training bounds, is left free.
         plan = BatchPlan(index.num_samples, index.shard, batch * int(index.num_samples.max()) * 2, max_utterances=batch)
         with Loader(index, KeepBytes() if mode == BYTES else CollateSamples(), None, num_workers) as loader:
@@ -170,7 +171,7 @@ def webdataset_of_system_b(num_workers: int) -> Open:
         dataset = webdataset.WebDataset(material.tars, shardshuffle=False).shuffle(10_000).decode().map(process)
         # B-P8: fewer shards than workers ends in "No samples found", so no more workers than shards.
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores, as printed
-        workers = min(num_workers, len(material.tars))
+        workers = min(num_workers, len(material.shards))
         loader = DataLoader(dataset, batch_size=batch, num_workers=workers, prefetch_factor=2 if workers else None,
                             collate_fn=collate if mode == DECODED else None)
 

@@ -35,6 +35,7 @@ import board
 from contenders import CONTENDERS, FLOORS, MODES, OURS, Contender, Epoch, proof, say_settings
 from material import Material, prepare_material
 
+LOOK_EVERY = 16  # batches, at the memory of workers
 HEADINGS = {"bytes": "Bytes only", "decoded": "Decoded, in padded batches"}
 HEADER = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
 PACKAGES = ["utterloom", "numpy", "soundfile", "pyarrow", "isal", "webdataset", "datasets", "torch"]
@@ -50,15 +51,20 @@ def start_group(module: str, material: Material, batch: int, seats: dict[Seat, C
     """Import once, then give each seat a process of its own."""
     import_module(module)
     fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=sit, args=(seat, material, batch, connection)) for seat, connection in seats.items()]
+    children = [fork.Process(target=sit, args=(seat, material, batch, seats)) for seat in seats]
     for child in children:
         child.start()
+    for connection in seats.values():
+        connection.close()
     for child in children:
         child.join()
 
 
-def sit(seat: Seat, material: Material, batch: int, connection: Connection) -> None:
+def sit(seat: Seat, material: Material, batch: int, seats: dict[Seat, Connection]) -> None:
     """Wait for orders: open and prove, then how many CPU-seconds at least to read for; the end of the orders is the end."""
+    connection = seats.pop(seat)
+    for other in seats.values():  # who dies is noticed when nobody else holds the line
+        other.close()
     name, mode = seat
     contender = next(contender for contender in CONTENDERS if contender.id == name)
     try:
@@ -76,24 +82,24 @@ def sit(seat: Seat, material: Material, batch: int, connection: Connection) -> N
 
 def _read(epoch: Epoch, epochs: Iterator[int], seconds: float) -> dict[str, float]:
     """Whole epochs, so that filling buffers and starting workers counts for those who do it."""
-    utterances, before_s, wall_s = 0, board.cpu_s(), time.perf_counter()
+    utterances, workers_bytes, before_s, wall_s = 0, 0, board.cpu_s(), time.perf_counter()
     while True:
-        for number, _ in epoch(next(epochs)):
+        for batch, (number, _) in enumerate(epoch(next(epochs))):
             utterances += number
+            if batch % LOOK_EVERY == 0:
+                workers_bytes = max(workers_bytes, board.workers_rss_bytes())
         spent_s = board.cpu_s() - before_s
         if spent_s >= seconds:
             break
     return {"rate": utterances / spent_s, "cpu_s": spent_s, "wall_rate": utterances / (time.perf_counter() - wall_s),
-            "rss_bytes": board.peak_rss_bytes()}
+            "rss_bytes": board.peak_rss_bytes() + workers_bytes}
 
 
 # ------------------------------------------------------------------------------------------------------------ the rounds
 
 
-def measure(material: Material, batch: int, seconds: float, rounds: int) -> tuple[Found, list[dict[str, str]]]:
-    """(what was measured, who was left out and why)."""
-    able = [contender for contender in CONTENDERS if _complaint(contender) is None]
-    skipped = [{"id": contender.id, "why": why} for contender in CONTENDERS if (why := _complaint(contender))]
+def measure(material: Material, batch: int, seconds: float, rounds: int, left_out: set[str]) -> Found:
+    able = [contender for contender in CONTENDERS if contender.id not in left_out]
     seats = [(contender, mode) for mode in MODES for contender in able if mode in contender.modes]
     spawn = multiprocessing.get_context("spawn")
     ours: dict[Seat, Connection] = {}
@@ -120,7 +126,7 @@ def measure(material: Material, batch: int, seconds: float, rounds: int) -> tupl
             connection.close()
         for group in groups:
             group.join()
-    return found, skipped
+    return found
 
 
 def _prove(connections: dict[Seat, Connection]) -> None:
@@ -136,14 +142,20 @@ def _prove(connections: dict[Seat, Connection]) -> None:
 
 
 def _ask(connection: Connection, seat: Seat, order: Any) -> Any:
-    connection.send(order)
-    answer = connection.recv()
+    try:
+        connection.send(order)
+        answer = connection.recv()
+    except (EOFError, OSError):
+        raise SystemExit(f"{seat[0]} died") from None
     if isinstance(answer, str):
         raise SystemExit(f"{seat[0]} failed:\n{answer}")
     return answer
 
 
-def _complaint(contender: Contender) -> str | None:
+def complaint(contender: Contender, without_peers: bool) -> str | None:
+    """Why it cannot be measured."""
+    if contender.peer and without_peers:
+        return "peers were not asked for"
     missing = [package for package in contender.packages if find_spec(package) is None]
     if missing:
         return f"{', '.join(missing)} not installed (extra: bench or dev)"
@@ -221,6 +233,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="utterances in a batch")
     parser.add_argument("--seconds", type=float, default=0.7, help="CPU-seconds at least of one loader in one round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-peers", action="store_true", help="only utterloom and the floors")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--markdown", action="store_true", help="the block for README.md")
     parser.add_argument("--save", type=Path, help="write the JSON to this file too")
@@ -228,8 +241,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="utterloom-benchmark-") as folder:
         result = {"benchmark": "loader", **board.circumstances(PACKAGES)}
         material = prepare_material(Path(folder), arguments.corpus, arguments.split, arguments.utterances, arguments.synthetic)
-        found, skipped = measure(material, arguments.batch, arguments.seconds, arguments.rounds)
-        rows = rows_of(found)
+        skipped = [{"id": contender.id, "why": why} for contender in CONTENDERS
+                   if (why := complaint(contender, arguments.without_peers))]
+        rows = rows_of(measure(material, arguments.batch, arguments.seconds, arguments.rounds, {entry["id"] for entry in skipped}))
         settings = {name: getattr(arguments, name) for name in ("batch", "seconds", "rounds")}
         result.update(audio=material.describe(), settings=settings, rows=rows, claims=claims_of(rows), skipped=skipped)
     board.deliver(result, arguments.json, say(result, arguments.markdown), arguments.save)

@@ -16,10 +16,10 @@ from tests.train.conftest import TINY, make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+WALK = [ROOT / "docs" / "walk" / f"{name}.md" for name in ("prepare", "pack", "train", "evaluate")]  # in this order
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *WALK,
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page not in WALK),
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
 SMALLER = {
@@ -36,24 +36,27 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the commands of the docs make sense: data/ of one's own, and an4/ and fsdd/ where they can be had."""
-    folder = tmp_path_factory.mktemp("docs")
-    make_corpus(folder / "made", 60)
-    data = folder / "data"
-    data.mkdir()
-    shutil.copytree(folder / "made" / "wav", data / "wav")
-    shutil.copy(folder / "made" / "table.tsv", data / "transcripts.tsv")
-    (data / "audio").mkdir()
-    shutil.copy(data / "wav" / "u0000.wav", data / "audio" / "one.wav")
-    for name in ("an4", "fsdd"):
-        if (SHARED / name).is_dir():
-            (folder / name).symlink_to(SHARED / name)
-    return folder
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders in which the commands of the docs make sense, one for the README and one for the walk, whose pages follow one
+    another: data/ of one's own, and an4/ and fsdd/ where they can be had."""
+    made = tmp_path_factory.mktemp("made") / "corpus"
+    make_corpus(made, 60)
+    folders = {}
+    for name in ("readme", "walk"):
+        folders[name] = folder = tmp_path_factory.mktemp(name)
+        shutil.copytree(made / "wav", folder / "data" / "wav")
+        shutil.copy(made / "table.tsv", folder / "data" / "transcripts.tsv")
+        (folder / "data" / "audio").mkdir()
+        shutil.copy(made / "wav" / "u0000.wav", folder / "data" / "audio" / "one.wav")
+        for corpus in ("an4", "fsdd"):
+            if (SHARED / corpus).is_dir():
+                (folder / corpus).symlink_to(SHARED / corpus)
+    return folders
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_commands_of_a_page_run(page: Path, place: Path) -> None:
+def test_the_commands_of_a_page_run(page: Path, places: dict[str, Path]) -> None:
+    place = places["readme" if page.name == "README.md" else "walk"]
     for line in commands(page):
         words = shlex.split(line)
         if words[0] == "make":

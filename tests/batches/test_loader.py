@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import time
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 
 from tests.conftest import Spoken
+from tests.runners.tasks import die
 from tests.shards.test_faults import FAULTS, PARQUET, SHARD, TAR, flip_byte
 from tests.tones import RATE_HZ
 from utterloom.batches.collate import CollateSamples
-from utterloom.batches.loader import Item, Loader, MicroBatch, SplitIndex
+from utterloom.batches.loader import Loader, MicroBatch, SplitIndex
 from utterloom.batches.plan import BatchPlan
 from utterloom.core.artifact import read_json, sha256_of, write_json
 from utterloom.core.errors import CorpusError, DamagedError, UtterloomError
@@ -166,11 +163,6 @@ def test_bytes_that_match_their_checksum_and_are_no_sound_are_left_out(corpus: P
 # --------------------------------------------------------------------------------------------------- readers are killed
 
 
-def workers() -> list[psutil.Process]:
-    """This process's reading processes (not multiprocessing's resource tracker)."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-
-
 def test_killed_workers_change_nothing_in_what_is_delivered(spoken: Spoken) -> None:
     index = SplitIndex.open(Corpus(spoken.corpus), "train")
     undisturbed = read(index, 0, epochs=4)
@@ -179,16 +171,11 @@ def test_killed_workers_change_nothing_in_what_is_delivered(spoken: Spoken) -> N
         for number, batch in enumerate(loader.micro_batches(wanted(index, epochs=4))):
             batches.append(batch)
             if number in (0, 5, 6):
-                for victim in workers()[:1 + (number == 5)]:  # one, then both at once, then one again
-                    victim.send_signal(signal.SIGKILL)
+                for victim in active_children()[:1 + (number == 5)]:  # one, then both at once, then one again
+                    victim.kill()
         deaths = loader.num_worker_deaths
     assert same(undisturbed, batches)
     assert 2 <= deaths <= 4
-
-
-def die(items: list[Item], epoch: int) -> dict[str, Any]:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
 
 
 def test_a_batch_that_kills_every_worker_ends_with_an_error(spoken: Spoken) -> None:
@@ -202,8 +189,5 @@ def test_a_loader_that_is_closed_leaves_no_process(spoken: Spoken) -> None:
     with Loader(index, CollateSamples(), None, 2) as loader:
         batches = loader.micro_batches(wanted(index))
         next(batches)
-        assert workers()
-    deadline = time.monotonic() + 10
-    while workers() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not workers()
+        assert active_children()
+    assert not active_children()

@@ -146,7 +146,7 @@ def test_names_from_another_system_are_found_and_told_of(tmp_path: Path) -> None
         {"id": "a", "path": unicodedata.normalize("NFD", "giọng nữ.wav"), "text": "một hai"},
         {"id": "b", "path": "giọng nam.wav", "text": "một hai"}])
     card = prepared(table, tmp_path / "manifest")
-    assert any("1 found under a name of another spelling" in note for note in card["notes"])
+    assert any("1 recording was found under a name of another spelling" in note for note in card["notes"])
     (drop,) = read_drops(tmp_path / "manifest")
     assert drop.reason == "recording missing" and "'giọng  nữ.wav'" in drop.detail
 

@@ -7,47 +7,26 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
 import pytest
 
+from tests.runners.tasks import (
+    Task,
+    answer_oddly,
+    big,
+    fail,
+    raise_odd,
+    refuse_to_start,
+    threads_of,
+    work,
+    write_for_ever,
+)
 from utterloom.core.errors import AudioError, UtterloomError
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.runners.workers import MAX_ATTEMPTS, WorkerPool
-
-
-class Task(NamedTuple):
-    number: int
-    folder: str = ""
-    deaths: int = 0
-    """how many workers it kills before it can be done"""
-
-
-def work(task: Task) -> int:
-    if task.folder:
-        with Path(task.folder, str(task.number)).open("a") as file:
-            file.write("x")
-        if len(Path(task.folder, str(task.number)).read_text()) <= task.deaths:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return task.number * task.number
-
-
-def fail(number: int) -> None:
-    raise AudioError(f"task {number}", "mend it")
-
-
-def threads_of(_: int) -> str | None:
-    return os.environ.get("OMP_NUM_THREADS")
-
-
-def write_for_ever(path: str) -> None:
-    while True:
-        with Path(path).open("a") as file:
-            file.write("x")
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
@@ -80,10 +59,6 @@ def test_what_a_task_raises_arrives_whole(num_workers: int) -> None:
     assert (caught.value.message, caught.value.hint) == ("task 7", "mend it")
 
 
-def big(num_bytes: int) -> bytes:
-    return b"x" * num_bytes
-
-
 def test_a_worker_killed_in_the_middle_of_its_answer_is_replaced() -> None:
     """What concurrent.futures waits for without end: half of a result, and nobody left to write the rest."""
     num_bytes = 50_000_000
@@ -92,26 +67,10 @@ def test_a_worker_killed_in_the_middle_of_its_answer_is_replaced() -> None:
         for delay_s in (0.0, 0.005, 0.02, 0.04):
             answer = pool.submit(big, num_bytes)
             time.sleep(delay_s)
-            for worker in psutil.Process().children():
-                if "spawn_main" in " ".join(worker.cmdline()):
-                    worker.kill()
+            for worker in active_children():
+                worker.kill()
             assert len(answer.result(timeout=30)) == num_bytes
         assert pool.num_deaths >= 1
-
-
-class OddError(Exception):
-    """Cannot be unpickled: its arguments are not its constructor's."""
-
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(one + two)
-
-
-def raise_odd(_: int) -> None:
-    raise OddError("odd ", "error")
-
-
-def answer_oddly(_: int) -> object:
-    return lambda: None
 
 
 def test_what_cannot_cross_a_process_border_is_still_told() -> None:
@@ -123,10 +82,6 @@ def test_what_cannot_cross_a_process_border_is_still_told() -> None:
         with pytest.raises(Exception, match="pickle"):
             pool.submit(work, lambda: None).result(timeout=30)
         assert pool.submit(work, Task(3)).result(timeout=30) == 9
-
-
-def refuse_to_start() -> None:
-    raise AudioError("no such corpus")
 
 
 def test_a_worker_that_cannot_start_says_why() -> None:
@@ -150,7 +105,7 @@ def test_workers_have_one_thread() -> None:
 def start_writing(script: Path, paths: list[Path]) -> subprocess.Popen[str]:
     """A process whose workers write to each path, once all of them do."""
     root = Path(__file__).parents[2]
-    script.write_text(f"import sys\nfrom {__name__} import write_for_ever\nfrom utterloom.runners import LocalRunner\n"
+    script.write_text(f"import sys\nfrom tests.runners.tasks import write_for_ever\nfrom utterloom.runners import LocalRunner\n"
                       f"if __name__ == '__main__':\n    list(LocalRunner({len(paths)}).run(write_for_ever, sys.argv[1:]))\n")
     process = subprocess.Popen([sys.executable, script, *paths], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
                                stderr=subprocess.PIPE, text=True)

@@ -6,7 +6,6 @@ micro-batches are made again; nothing is lost or doubled. Memory is bounded by t
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future

@@ -117,8 +117,8 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         kept, notes = _split(kept, config, listed)
         if respelled:
             wanted, found = next(iter(respelled.items()))
-            notes.append(f"of the recordings, {len(respelled)} found under a name of another spelling, such as {Path(found).name!r} "
-                         f"for {Path(wanted).name!r}")
+            were = "1 recording was" if len(respelled) == 1 else f"{len(respelled)} recordings were"
+            notes.append(f"{were} found under a name of another spelling, such as {Path(found).name!r} for {Path(wanted).name!r}")
         card = _describe(kept, ledger, config, notes)
         if config.join is not None:
             num_used = sum(config.join.copies if u.split == "train" else 1 for u in kept)

@@ -1,0 +1,61 @@
+"""Normal forms of text: their examples hold, and what is normal stays as it is."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utterloom.core.errors import ConfigError
+from utterloom.text.normalisers import NORMALISERS, Normaliser, normaliser
+
+ALL = pytest.mark.parametrize("form", NORMALISERS.values(), ids=lambda form: form.view)
+# Text as it is: letters, marks, digits, punctuation, emoji, joiners, direction marks.
+TEXT = st.text() | st.text(alphabet="aéờêßŉİıſΣς'’ʼ-–.,%½²٣ \t\u200b\u200c\u200d\u00ad\u0301\ufe0f\u2060❤️👍🏽क्ष")
+
+
+@ALL
+@pytest.mark.parametrize("number", range(max(len(form.examples) for form in NORMALISERS.values())))
+def test_examples_hold(form: Normaliser, number: int) -> None:
+    if number < len(form.examples):
+        raw, normal = form.examples[number]
+        assert form(raw) == normal
+
+
+@ALL
+@given(text=TEXT)
+def test_what_is_normal_stays_as_it_is(form: Normaliser, text: str) -> None:
+    assert form(form(text)) == form(text)
+
+
+@ALL
+@given(text=TEXT)
+def test_a_normal_text_is_composed_words_with_one_space_between(form: Normaliser, text: str) -> None:
+    normal = form(text)
+    assert unicodedata.is_normalized("NFC", normal)
+    words = normal.split(" ") if normal else []
+    assert words == normal.split()
+    assert all(any(unicodedata.category(character)[0] in "LN" for character in word) for word in words)
+
+
+@ALL
+@given(text=TEXT)
+def test_composed_and_decomposed_text_have_one_normal_form(form: Normaliser, text: str) -> None:
+    assert form(unicodedata.normalize("NFD", text)) == form(unicodedata.normalize("NFC", text))
+
+
+@pytest.mark.parametrize(("raw", "normal"), [
+    ("TIẾNG VIỆT", "tiếng việt"), ("rock 'n' roll", "rock n roll"), ("l'été d’or", "l'été d'or"), ("– “quoted” —", "quoted"),
+    ("a\u00a0b\u200bc\ufeff", "a b c"), ("2/3, ¾", "2 3 ¾"), ("Straße", "strasse"), ("❤️👍🏽", ""), ("ok ❤️", "ok"), ("\u0301", ""),
+    ("נָעִים", "נָעִים"), ("क्\u200dष", "क्\u200dष"), ("می\u200cخواهم", "می\u200cخواهم")])
+def test_what_basic_makes_of_the_worlds_writing(raw: str, normal: str) -> None:
+    assert normaliser("basic")(raw) == unicodedata.normalize("NFC", normal)
+
+
+def test_a_view_is_found_by_name_and_by_version() -> None:
+    assert normaliser("basic") is normaliser("basic@1")
+    for name, word in (("basik", "no text view"), ("basic@9", "not in this utterloom")):
+        with pytest.raises(ConfigError, match=word):
+            normaliser(name)

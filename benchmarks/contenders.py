@@ -31,7 +31,7 @@ Open = Callable[[Material, str, int], AbstractContextManager[Epoch]]
 
 @dataclass(frozen=True)
 class Contender:
-    """`peer` joins the settings of one peer: the board takes the better one. `imports` share a process that imports them once."""
+    """`peer` joins the settings of one peer: the board takes the better one. Those with equal `imports` come from one process."""
 
     id: str
     label: str
@@ -41,6 +41,7 @@ class Contender:
     modes: tuple[str, ...] = MODES
     packages: tuple[str, ...] = ()
     imports: str = "utterloom.batches.collate"
+    num_workers: int = 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- floors
@@ -251,10 +252,10 @@ def _padded(clips: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 WEBDATASET, DATASETS = ("webdataset", "torch"), ("datasets",)
 CONTENDERS = [
     Contender("utterloom", "utterloom", "byte ranges in the plan's order, checksums on; in the measured process", utterloom(0)),
-    Contender("utterloom-2-workers", "utterloom, 2 workers", "the same in two reading processes", utterloom(2)),
+    Contender("utterloom-2-workers", "utterloom, 2 workers", "the same in two reading processes", utterloom(2), num_workers=2),
     Contender("system-b", "system B's loader, 4 workers", "as its document prints it: shuffle buffer of 10,000, default decode, "
               "DataLoader with 4 workers and prefetch 2; repaired just enough to run",
-              webdataset_of_system_b(4), "system B's loader", packages=WEBDATASET, imports="webdataset"),
+              webdataset_of_system_b(4), "system B's loader", packages=WEBDATASET, imports="webdataset", num_workers=4),
     Contender("system-b-in-process", "system B's loader, in process", "the same with `num_workers=0`",
               webdataset_of_system_b(0), "system B's loader", packages=WEBDATASET, imports="webdataset"),
     Contender("webdataset", "webdataset", "shards shuffled, buffer of 1,000, no `decode()`, JSON left unparsed; soundfile and a "

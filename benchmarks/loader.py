@@ -6,8 +6,8 @@
     python benchmarks/loader.py --markdown                 the block for README.md
 
 One run, one machine, the same audio for everyone: before it is timed, each loader delivers one epoch that is compared bit by
-bit with the others'. Each lives in a process of its own for the whole run; rounds go round all of them, each round beginning
-with another one, so that a noisy neighbour hits all alike. What is claimed are ratios inside a round, never times.
+bit with the others'. Each lives in a process of its own for the whole run. In a round each reads whole epochs, in slices of a tenth
+of a second by turns, so that a noisy neighbour hits all alike. What is claimed are ratios inside a round, never times.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 import argparse
+import math
 import multiprocessing
 import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain, count
@@ -35,6 +36,7 @@ import board
 from contenders import CONTENDERS, FLOORS, MODES, OURS, Contender, Epoch, proof, say_settings
 from material import Material, prepare_material
 
+SLICE_S = 0.1
 LOOK_EVERY = 16  # batches, at the memory of workers
 HEADINGS = {"bytes": "Bytes only", "decoded": "Decoded, in padded batches"}
 HEADER = ["loader", "utterances / CPU-s", "of the floor", "utterloom over it", "peak RSS, MB"]
@@ -61,7 +63,7 @@ def start_group(module: str, material: Material, batch: int, seats: dict[Seat, C
 
 
 def sit(seat: Seat, material: Material, batch: int, seats: dict[Seat, Connection]) -> None:
-    """Wait for orders: open and prove, then how many CPU-seconds at least to read for; the end of the orders is the end."""
+    """Wait for orders: open and prove, then slice by slice how long a round is; the end of the orders is the end."""
     connection = seats.pop(seat)
     for other in seats.values():  # who dies is noticed when nobody else holds the line
         other.close()
@@ -71,28 +73,40 @@ def sit(seat: Seat, material: Material, batch: int, seats: dict[Seat, Connection
         connection.recv()
         with contender.open(material, mode, batch) as epoch:
             connection.send(proof(epoch(0), mode))
-            epochs = count(1)
+            rounds = _rounds(epoch, SLICE_S if contender.num_workers == 0 else math.inf)
+            next(rounds)
             while True:
-                connection.send(_read(epoch, epochs, connection.recv()))
+                connection.send(rounds.send(connection.recv()))
     except EOFError:  # the other end was stopped
         return
     except Exception:
         connection.send(traceback.format_exc())
 
 
-def _read(epoch: Epoch, epochs: Iterator[int], seconds: float) -> dict[str, float]:
-    """Whole epochs, so that filling buffers and starting workers counts for those who do it."""
-    utterances, workers_bytes, before_s, wall_s = 0, 0, board.cpu_s(), time.perf_counter()
+def _rounds(epoch: Epoch, slice_s: float) -> Generator[dict[str, float] | None, float, None]:
+    """Sent how many CPU-seconds a round takes at least, yields None after each slice and at the end of a round what it measured.
+
+    A round is whole epochs, so that filling buffers and starting workers counts for those who do it.
+    """
+    epochs = count(1)
+    seconds = yield None
     while True:
-        for batch, (number, _) in enumerate(epoch(next(epochs))):
-            utterances += number
-            if batch % LOOK_EVERY == 0:
-                workers_bytes = max(workers_bytes, board.workers_rss_bytes())
-        spent_s = board.cpu_s() - before_s
-        if spent_s >= seconds:
-            break
-    return {"rate": utterances / spent_s, "cpu_s": spent_s, "wall_rate": utterances / (time.perf_counter() - wall_s),
-            "rss_bytes": board.peak_rss_bytes() + workers_bytes}
+        utterances, workers_bytes, spent_s, wall_s = 0, 0, 0.0, 0.0
+        while spent_s < seconds:
+            before_s, wall_before_s = board.cpu_s(), time.perf_counter()
+            slice_ends_s = time.process_time() + slice_s
+            for batch, (number, _) in enumerate(epoch(next(epochs))):
+                utterances += number
+                if batch % LOOK_EVERY == 0:
+                    workers_bytes = max(workers_bytes, board.workers_rss_bytes())
+                if time.process_time() >= slice_ends_s:
+                    spent_s, wall_s = spent_s + board.cpu_s() - before_s, wall_s + time.perf_counter() - wall_before_s
+                    yield None
+                    before_s, wall_before_s = board.cpu_s(), time.perf_counter()
+                    slice_ends_s = time.process_time() + slice_s
+            spent_s, wall_s = spent_s + board.cpu_s() - before_s, wall_s + time.perf_counter() - wall_before_s
+        seconds = yield {"rate": utterances / spent_s, "cpu_s": spent_s, "wall_rate": utterances / wall_s,
+                         "rss_bytes": board.peak_rss_bytes() + workers_bytes}
 
 
 # ------------------------------------------------------------------------------------------------------------ the rounds
@@ -119,8 +133,12 @@ def measure(material: Material, batch: int, seconds: float, rounds: int, left_ou
         for number in range(rounds):
             board.note(f"round {number + 1} of {rounds}")
             first = number * len(order) // rounds
-            for seat in order[first:] + order[:first]:
-                found[seat].append(_ask(ours[seat], seat, seconds))
+            under_way = order[first:] + order[:first]
+            while under_way:  # a slice each, until all have ended their round
+                answers = {seat: _ask(ours[seat], seat, seconds) for seat in under_way}
+                for seat in [seat for seat, answer in answers.items() if answer is not None]:
+                    found[seat].append(answers[seat])
+                    under_way.remove(seat)
     finally:
         for connection in ours.values():
             connection.close()

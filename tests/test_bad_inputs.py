@@ -135,6 +135,22 @@ def test_tables_with_nothing_in_them_are_refused(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(("files", "words"), [
+    ({}, ("no audio",)), ({"a.txt": "x"}, ("no audio",)), ({"a.wav": "", "a.mp3": ""}, ("two recordings are called 'a'",)),
+    ({"a.wav": "", "transcripts.json": '{"a": "x"}', "a.txt": "y"}, ("'a' has two transcripts", "a.txt")),
+    ({"a.wav": "", "transcripts.json": '{"a": "x", "a": "y"}'}, ("'a' has two transcripts",)),
+    ({"a.wav": "", "transcripts.json": "{"}, ("transcripts.json is not JSON",)),
+    ({"a.wav": "", "transcripts.json": '{"a": "x"}'}, ("nothing usable", "not readable"))])
+def test_folders_that_are_ambiguous_or_empty_are_refused(
+    utterloom: Command, tmp_path: Path, files: dict[str, str], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "source").mkdir()
+    for name, content in files.items():
+        (tmp_path / "source" / name).write_text(content)
+    refused(utterloom("prepare", "folder", tmp_path / "source", tmp_path / "m", *QUICK), *words)
+    assert not (tmp_path / "m").exists()
+
+
 def test_wrong_paths_name_what_is_near(spoken: Spoken, utterloom: Command, tmp_path: Path) -> None:
     folder = spoken.table.parent
     refused(utterloom("prepare", "table", folder / "tabel.tsv", tmp_path / "m"), "there is no table", "'table.tsv'")

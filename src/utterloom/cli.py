@@ -236,7 +236,9 @@ def main() -> None:
     # Work is spread over processes, each with one thread; libraries read this when they are first imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from utterloom.core.errors import UtterloomError
+    from utterloom.core.log import set_up
 
+    set_up()
     try:
         app(standalone_mode=True)
     except UtterloomError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from utterloom.evaluate.config import EvaluateConfig
 from utterloom.evaluate.report import render_report
 from utterloom.metrics.scoring import Reference, read_hypotheses, score
 from utterloom.models.contract import CHECKPOINTS, Contract, model_folder
-from utterloom.shards.reader import Corpus
+from utterloom.shards.reader import Corpus, ShardTable
 
 HYPOTHESES, REPORT, PAGE = "hypotheses.jsonl", "report.json", "report.html"
 BATCH_S = 120.0
@@ -116,10 +117,22 @@ def _transcribe(folder: Path, corpus: Corpus, split: str, config: EvaluateConfig
     return seconds, damaged
 
 
+def _readable_rows(corpus: Corpus, split: str) -> Iterator[tuple[ShardTable, int]]:
+    """Rows of the split, without those of shards whose Parquet is hurt: `damaged=error` has stopped before."""
+    for shard in corpus.shards_of(split):
+        try:
+            table = corpus.table(shard.name)
+        except DamagedError as error:
+            log.warning(f"{error.message}; its utterances are not scored")
+            continue
+        for row in range(len(table)):
+            yield table, row
+
+
 def _references(corpus: Corpus, split: str, view: str) -> dict[str, Reference]:
     """Every utterance of the split that has a transcript, in the model's text view."""
     references = {}
-    for table, row in corpus.rows(split):
+    for table, row in _readable_rows(corpus, split):
         text = table.text(row, view)
         if text is not None:
             references[table.id(row)] = Reference(text, table.value(row, "speaker"), dict(table.value(row, "attributes") or []),
@@ -133,7 +146,7 @@ def _render(report: dict[str, Any], corpus: Corpus, split: str, model: Path, out
     view = report["normaliser"].partition("@")[0]
     rows = [{"id": table.id(row), "ref": table.text(row, view), "hyp": hypotheses.get(table.id(row)),
              "speaker": table.value(row, "speaker"), "duration_s": table.value(row, "duration_s")}
-            for table, row in corpus.rows(split) if table.text(row, view) is not None]
+            for table, row in _readable_rows(corpus, split) if table.text(row, view) is not None]
     dropped = [line for stage in corpus.card["ledger"] for line in stage["reasons"]]
     dropped += summarise([*read_drops(model), *damaged] if (model / CHECKPOINTS).is_dir() else damaged)
 

@@ -81,7 +81,7 @@ def run_ranks(function: Callable[[Ranks, Any], Any], argument: Any, num_ranks: i
     store = dist.TCPStore("127.0.0.1", 0, num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
     context = multiprocessing.get_context("spawn")
     others = [
-        context.Process(target=_other_rank, args=(function, argument, rank, num_ranks, store.port, os.getpid()), daemon=True)
+        context.Process(target=_other_rank, args=(function, argument, rank, num_ranks, store.port, os.getpid()), daemon=False)
         for rank in range(1, num_ranks)
     ]
     for process in others:

@@ -6,7 +6,7 @@
 utterloom plans the epoch again from (seed, epoch) and looks the step up; the state is three integers. Before that, once a
 process, the durations of the split are read from its Parquet files: measured on its own, on a corpus with the real columns and
 without audio. lhotse's DynamicBucketingSampler is measured beside it where lhotse is installed (extra: kaldi), with fewer
-utterances, since its time grows with them; utterloom is measured with so many, too.
+utterances, since its time grows with them, and utterloom with so many, both from their files on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -42,6 +43,8 @@ RESUMED_AT = 0.9
 PACKAGES = ["utterloom", "numpy", "pyarrow", "lhotse"]
 QUOTED = "lhotse 2.0.0a7 resumes in 1.9 s (indexed) to 7.7 s at 100,000 cuts, in 4.7 s (indexed) to 41.5 s at 400,000."
 
+OURS, THEIRS = "utterloom: Parquet to micro-batch", "lhotse DynamicBucketingSampler: JSONL to batch"
+
 Times = dict[str, float]
 
 
@@ -59,18 +62,17 @@ def durations_s(num_utterances: int, seed: int = 0) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- utterloom
 
 
+def next_micro_batch(num_samples: np.ndarray, shard: np.ndarray, epoch: int) -> np.ndarray:
+    """The utterances that a training killed at 90 % of the epoch reads next."""
+    plan = BatchPlan(num_samples, shard, MICRO_BATCH_S * RATE_HZ, MICRO_BATCHES).epoch(epoch)
+    return plan.step(int(RESUMED_AT * plan.num_steps))[0]
+
+
 def plan_again(num_utterances: int, times: int) -> list[Times]:
     """Each time another epoch, so that nothing is remembered."""
     num_samples = (RATE_HZ * durations_s(num_utterances)).astype(np.int64)
     shard = np.arange(num_utterances) // SHARD_UTTERANCES
-
-    def resume() -> None:
-        plan = BatchPlan(num_samples, shard, MICRO_BATCH_S * RATE_HZ, MICRO_BATCHES).epoch(next(epochs))
-        utterances = plan.step(int(RESUMED_AT * plan.num_steps))[0]
-        assert len(utterances)
-
-    epochs = iter(range(times))
-    return [timed(resume) for _ in range(times)]
+    return [timed(partial(next_micro_batch, num_samples, shard, epoch)) for epoch in range(times)]
 
 
 def plan_in_fresh_process(num_utterances: int, times: int) -> list[Times]:
@@ -79,8 +81,13 @@ def plan_in_fresh_process(num_utterances: int, times: int) -> list[Times]:
         return [pool.apply(plan_again, (num_utterances, 1))[0] for _ in range(times)]
 
 
-def open_split(folder: Path, times: int) -> list[Times]:
-    return [timed(lambda: SplitIndex.open(Corpus(folder), "train")) for _ in range(times)]
+def open_split(folder: Path) -> SplitIndex:
+    return SplitIndex.open(Corpus(folder), "train")
+
+
+def open_and_plan(folder: Path) -> np.ndarray:
+    index = open_split(folder)
+    return next_micro_batch(index.num_samples, index.shard, 0)
 
 
 def write_corpus_without_audio(folder: Path, num_utterances: int) -> None:
@@ -177,21 +184,22 @@ def row(label: str, utterances: int, times: list[Times]) -> dict[str, Any]:
 def measure(utterances: int, peer_utterances: int, times: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     rows, skipped = [], []
     board.note("planning")
-    rows.append(row("utterloom, fresh process", utterances, plan_in_fresh_process(utterances, times)))
-    rows.append(row("utterloom, again in one process", utterances, plan_again(utterances, times)))
-    rows.append(row("utterloom, fresh process", peer_utterances, plan_in_fresh_process(peer_utterances, times)))
+    rows.append(row("utterloom: durations to micro-batch, fresh process", utterances, plan_in_fresh_process(utterances, times)))
+    rows.append(row("utterloom: durations to micro-batch, again", utterances, plan_again(utterances, times)))
     with tempfile.TemporaryDirectory(prefix="utterloom-benchmark-") as name:
         folder = Path(name)
+        board.note("opening")
+        write_corpus_without_audio(folder / "corpus", utterances)
+        opened = [timed(partial(open_split, folder / "corpus")) for _ in range(times)]
+        rows.append(row("utterloom: Parquet to durations", utterances, opened))
+        write_corpus_without_audio(folder / "small", peer_utterances)
+        both = [timed(partial(open_and_plan, folder / "small")) for _ in range(times)]
+        rows.append(row(OURS, peer_utterances, both))
         if find_spec("lhotse") is None:
             skipped.append({"id": "lhotse", "why": "not installed (extra: kaldi)"})
         else:
             board.note("lhotse")
-            times_of_lhotse = resume_lhotse(folder, peer_utterances, min(3, times))
-            rows.append(row("lhotse DynamicBucketingSampler", peer_utterances, times_of_lhotse))
-        board.note("writing a corpus without audio")
-        write_corpus_without_audio(folder / "corpus", utterances)
-        board.note("opening it")
-        rows.append(row("utterloom, durations from Parquet", utterances, open_split(folder / "corpus", times)))
+            rows.append(row(THEIRS, peer_utterances, resume_lhotse(folder, peer_utterances, min(3, times))))
     return rows, skipped
 
 
@@ -202,7 +210,7 @@ def say(result: dict[str, Any], markdown: bool) -> str:
                        for entry in result["rows"])]
     parts = [board.markdown_table(table) if markdown else board.plain_table(table)]
     if "ours_over_lhotse" in result:
-        parts.append(f"At {result['settings']['peer_utterances']:,} utterances utterloom resumes "
+        parts.append(f"From files to micro-batch at {result['settings']['peer_utterances']:,} utterances utterloom is "
                      f"{result['ours_over_lhotse']:,.0f} × as fast as lhotse, by the medians of CPU time.")
     parts += [f"Left out: {entry['id']}: {entry['why']}" for entry in result["skipped"]]
     parts.append(f"Quoted from an earlier measurement on two such cores, not from this run: {QUOTED}")
@@ -223,10 +231,9 @@ def main() -> None:
     result = {"benchmark": "resume", **board.circumstances(PACKAGES)}
     rows, skipped = measure(arguments.utterances, arguments.peer_utterances, arguments.times)
     result.update(settings={"times": arguments.times, "peer_utterances": arguments.peer_utterances}, rows=rows, skipped=skipped)
-    lhotse = [entry for entry in rows if entry["label"].startswith("lhotse")]
-    if lhotse:
-        ours = next(entry for entry in rows if entry["utterances"] == arguments.peer_utterances)
-        result["ours_over_lhotse"] = lhotse[0]["cpu_ms"]["median"] / ours["cpu_ms"]["median"]
+    cpu_ms = {entry["label"]: entry["cpu_ms"]["median"] for entry in rows}
+    if THEIRS in cpu_ms:
+        result["ours_over_lhotse"] = cpu_ms[THEIRS] / cpu_ms[OURS]
     board.deliver(result, arguments.json, say(result, arguments.markdown), arguments.save)
 
 

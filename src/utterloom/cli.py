@@ -180,7 +180,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
     size: Annotated[str, typer.Option("--size", help="small (60 words and more) or large (150 and more).")] = "small",
     language: Annotated[str, typer.Option("--language", help="Language of the speech synthesiser.")] = "vi",
-    minutes: Annotated[float, typer.Option("--minutes", help="How much speech to make.")] = 48.0,
+    minutes: Annotated[float, typer.Option("--minutes", help="How much speech to make.")] = 100.0,
     overrides: _keys_of("train") = None, as_json: Json = False,
 ) -> None:
     """The whole path on a spoken corpus that it makes itself: prepare, pack, train, evaluate, transcribe."""

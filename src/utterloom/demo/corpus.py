@@ -10,8 +10,9 @@ import io
 import math
 import random
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,12 +62,12 @@ class Recorder:
 
 # MP3 costs 2 s of CPU for a minute of sound, all the rest together 0.25 s: hence its small share.
 RECORDERS = (
-    Recorder("web", ".mp3", 48000, 2, 0.12),
+    Recorder("web", ".mp3", 48000, 2, 0.05),
     Recorder("camera", ".wav", 44100, 2, 0.10),
-    Recorder("studio", ".wav", 44100, 1, 0.22),
+    Recorder("studio", ".wav", 44100, 1, 0.25),
     Recorder("phone", ".flac", 8000, 1, 0.30),
-    Recorder("recorder", ".wav", 16000, 1, 0.15),
-    Recorder("field", ".flac", 22050, 1, 0.11),
+    Recorder("recorder", ".wav", 16000, 1, 0.18),
+    Recorder("field", ".flac", 22050, 1, 0.12),
 )
 
 ODD_ID = "hash_123.4-135.4"  # real corpora have such ids, and a WebDataset splits a name at its first dot
@@ -76,6 +77,7 @@ FAULTS = {
     "no-file": "the table names a file that is not there",
     "no-sound": "the file holds no samples",
 }
+_WRITERS = 2  # threads that resample, encode and write: C code, which leaves Python to the speaker
 _ODD_ITEMS_RECORDER = RECORDERS[-1]
 _NO_SOUND_RECORDER = RECORDERS[-2]  # a WAV file without samples is a good file; libsndfile writes no FLAC without any
 
@@ -95,7 +97,7 @@ class CorpusSummary:
     broken: dict[str, str]  # id → what is wrong with it
 
 
-def make_corpus(out: Path, language: str = "vi", size: str = "small", minutes: float = 48.0, seed: int = 7,
+def make_corpus(out: Path, language: str = "vi", size: str = "small", minutes: float = 100.0, seed: int = 7,
                 on_progress: Callable[[int, int], None] | None = None) -> CorpusSummary:
     """Writes `out/transcripts.tsv`, `out/recordings/` and `out/README.txt`; the same arguments give the same bytes.
 
@@ -113,13 +115,17 @@ def make_corpus(out: Path, language: str = "vi", size: str = "small", minutes: f
         if on_progress is not None:
             on_progress(min(int(made_s), planned_s), planned_s)
 
-    maker = _Maker(out, language, size, seed, on_speech)
-    with output_errors(out):
+    with output_errors(out), ThreadPoolExecutor(_WRITERS) as writers:
+        maker = _Maker(out, language, size, seed, on_speech, writers)
         _clear(out)
         spoken: set[str] = set()
-        for split, share in SHARES.items():
-            spoken |= maker.speak_split(split, 60 * minutes * share, first=spoken if split == "train" else ())
-        maker.add_odd_items()
+        try:
+            for split, share in SHARES.items():
+                spoken |= maker.speak_split(split, 60 * minutes * share, first=spoken if split == "train" else ())
+            maker.add_odd_items()
+            maker.finish_writing()
+        finally:
+            writers.shutdown(cancel_futures=True)
         summary = maker.summary()
         _write(out / "README.txt", _readme(summary, language, size, minutes, seed).encode())
         _write(summary.table, maker.table().encode())
@@ -135,10 +141,12 @@ class _Maker:
     size: str
     seed: int
     on_speech: Callable[[float], None]
+    writers: ThreadPoolExecutor
     rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     words: Counter[str] = field(default_factory=Counter)
     split_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     recorder_s: defaultdict[Recorder, float] = field(default_factory=lambda: defaultdict(float))
+    writing: deque[Future[None]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -180,12 +188,11 @@ class _Maker:
         utterance = item or f"{self.language}-{voice.lower()}-{len(self.rows):05d}"
         name = f"recordings/{recorder.folder}/{utterance}{recorder.suffix}"
         path = self.out / name
-        if item == "no-sound":
-            _write_audio(path, mixed[:0], recorder)
-        elif item != "no-file":
-            _write_audio(path, self._recorded(mixed, recorder), recorder)
-        if item == "cut-in-half":
-            _write(path, path.read_bytes()[: path.stat().st_size // 2])
+        if item != "no-file":
+            heard = mixed[:0] if item == "no-sound" else mixed
+            echo = _Echo.draw(self.rng) if recorder.num_channels == 2 else None
+            self.writing.append(self.writers.submit(_record, path, heard, recorder, echo, item == "cut-in-half"))
+            self.finish_writing(most_left=2 * _WRITERS)
         self.rows.append((utterance, name, "" if item == "no-transcript" else sentence.text, voice, split))
         if item not in FAULTS:
             self.words.update(sentence.words)
@@ -198,16 +205,10 @@ class _Maker:
             sentence.text, self.language, voice, rate_wpm=self.rng.randint(130, 210), pitch=self.rng.randint(25, 75),
             pitch_range=self.rng.randint(30, 70))
 
-    def _recorded(self, samples: Samples, recorder: Recorder) -> Samples:
-        """As the recorder hears it: its rate (8 kHz cuts the band at 4 kHz), and a weaker, later second channel."""
-        import soxr
-
-        heard = soxr.resample(samples, RATE_HZ, recorder.rate_hz)
-        if recorder.num_channels == 2:
-            delay_samples = self.rng.randrange(1, 20)
-            other = np.pad(heard, (delay_samples, 0))[: len(heard)] * np.float32(self.rng.uniform(0.4, 1.0))
-            heard = np.stack([heard, other], axis=1)
-        return np.clip(heard, -0.99, 0.99, dtype=np.float32)  # resampling overshoots a little
+    def finish_writing(self, most_left: int = 0) -> None:
+        """Wait until at most so many recordings are still being written; raises what their writing raised."""
+        while len(self.writing) > most_left:
+            self.writing.popleft().result()
 
     def table(self) -> str:
         rows = sorted(self.rows)
@@ -280,13 +281,33 @@ def _deal(pool: list[Sentence], rng: random.Random) -> dict[str, list[Sentence]]
 
 # ------------------------------------------------------------------------------------------------------- writing
 
-def _write_audio(path: Path, samples: Samples, recorder: Recorder) -> None:
-    import soundfile
+@dataclass(frozen=True)
+class _Echo:
+    """How the second channel of a stereo recorder differs from the first: later and weaker."""
 
+    delay_samples: int
+    gain: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> _Echo:
+        return cls(rng.randrange(1, 20), rng.uniform(0.4, 1.0))
+
+
+def _record(path: Path, samples: Samples, recorder: Recorder, echo: _Echo | None, cut_in_half: bool) -> None:
+    """Write the file as the recorder hears it: at its rate (8 kHz cuts the band at 4 kHz), in its format."""
+    import soundfile
+    import soxr
+
+    heard = soxr.resample(samples, RATE_HZ, recorder.rate_hz) if len(samples) else samples
+    if echo is not None:
+        other = np.pad(heard, (echo.delay_samples, 0))[: len(heard)] * np.float32(echo.gain)
+        heard = np.stack([heard, other], axis=1)
+    heard = np.clip(heard, -0.99, 0.99, dtype=np.float32)  # resampling overshoots a little
     encoded = io.BytesIO()
     options = {"compression_level": 0.9} if recorder.suffix == ".mp3" else {"subtype": "PCM_16"}
-    soundfile.write(encoded, samples, recorder.rate_hz, format=recorder.suffix[1:].upper(), **options)
-    _write(path, encoded.getvalue())
+    soundfile.write(encoded, heard, recorder.rate_hz, format=recorder.suffix[1:].upper(), **options)
+    data = encoded.getvalue()
+    _write(path, data[: len(data) // 2] if cut_in_half else data)
 
 
 def _write(path: Path, data: bytes) -> None:

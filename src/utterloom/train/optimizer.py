@@ -26,10 +26,23 @@ def orthogonalised(matrices_nrc: torch.Tensor, num_iterations: int) -> torch.Ten
     """The zeroth power of each of n matrices with rows <= columns, roughly: singular values land between 0.5 and 1.5."""
     a, b, c = NEWTON_SCHULZ
     x = matrices_nrc / (torch.linalg.matrix_norm(matrices_nrc, keepdim=True) + 1e-7)
-    for _ in range(num_iterations):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    rows, columns = x.shape[-2:]
+    if columns < 2 * rows:
+        for _ in range(num_iterations):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x
+    # Each iteration multiplies x from the left by a polynomial of its Gram matrix: a wide x is spared until the end.
+    gram = x @ x.mT
+    product: torch.Tensor | None = None
+    for left in reversed(range(num_iterations)):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = polynomial if product is None else polynomial @ product
+        if left:
+            gram = polynomial @ gram @ polynomial
+    assert product is not None
+    return product @ x
 
 
 class Optimizer:

@@ -63,6 +63,22 @@ class Ranks:
             ) from None
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next step.
+
+    By default it gives large arrays back to the kernel at once, which clears every page anew: a quarter of a CPU's time
+    went there (docs/notebook.md). Other C libraries keep their ways.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(arena_max, 1)  # the arenas of other threads (autograd's) could not grow as large
+
+
 def outer_ranks() -> Ranks | None:
     """The place that a launcher (torchrun, srun with torch's variables) gave this process, joined; None without one."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or "RANK" not in os.environ:

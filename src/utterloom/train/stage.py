@@ -31,7 +31,7 @@ from utterloom.text.tokenizers import FILE_NAME as TOKENIZER_FILE
 from utterloom.text.tokenizers import UNKNOWN_ID, CTCTokenizer
 from utterloom.train.config import TrainConfig
 from utterloom.train.objectives import objective
-from utterloom.train.ranks import Ranks, outer_ranks, run_ranks
+from utterloom.train.ranks import Ranks, keep_freed_memory, outer_ranks, run_ranks
 from utterloom.train.trainer import Trainer
 
 STAGE = "train"
@@ -106,6 +106,7 @@ def _on_one_rank(ranks: Ranks, argument: Any) -> dict[str, Any]:
     if not ranks.is_first:
         set_up()
         log.setLevel("ERROR")
+    keep_freed_memory()
     torch.set_num_threads(1 if ranks.world_size > 1 or not torch.cuda.is_available() else min(4, usable_cores()))
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     run, corpus = Path(config.out), Corpus(config.corpus)

@@ -16,7 +16,7 @@ install: .venv/installed
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[train,media,tts,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[train,media,tts,fast,dev]"
 	@touch $@
 
 demo: install

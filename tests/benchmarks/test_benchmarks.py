@@ -70,3 +70,11 @@ def test_resume_measures_planning_and_opening() -> None:
     assert len(labels) == 5 or [entry["id"] for entry in result["skipped"]] == ["lhotse"]
     assert all(math.isfinite(row[key][what]) and row[key][what] > 0
                for row in result["rows"] for key in ("wall_ms", "cpu_ms") for what in ("median", "min", "max"))
+
+
+def test_prepare_measures_a_manifest_and_repairs_names() -> None:
+    result = run("prepare.py", "--utterances", "2000", "--references", "300")
+    assert result["decide"]["in"] == 2000 >= result["decide"]["kept"] > 0
+    assert all(math.isfinite(result[what][key]) and result[what][key] > 0
+               for what in ("open", "decide", "repair") for key in ("wall_s", "cpu_s", "peak_rss_mb"))
+    assert result["repair"]["references"] == result["repair"]["naive_references"] == 300

@@ -24,6 +24,25 @@ def test_it_is_torchs_muon_in_higher_precision() -> None:
     assert torch.allclose(orthogonalised(matrix[None], 5)[0], theirs, atol=0.05)
 
 
+def plainly_orthogonalised(matrix: torch.Tensor, num_iterations: int) -> torch.Tensor:
+    """Newton-Schulz as it is published: every iteration on the matrix itself."""
+    x = matrix / torch.linalg.matrix_norm(matrix)
+    for _ in range(num_iterations):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (20, 39), (20, 40), (20, 160), (1, 7)])
+@pytest.mark.parametrize("num_iterations", [1, 2, 3, 5])
+def test_the_way_over_gram_matrices_gives_the_same(shape: tuple[int, int], num_iterations: int) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    if shape[0] > 2:
+        matrix[1] = matrix[0]  # of a lower rank, as gradients are
+    expected = plainly_orthogonalised(matrix.double(), num_iterations)
+    assert torch.allclose(orthogonalised(matrix[None], num_iterations)[0].double(), expected, atol=1e-3)
+
+
 class Layers(torch.nn.Module):
     """Parameters named as an encoder's."""
 

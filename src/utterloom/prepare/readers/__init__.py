@@ -17,6 +17,7 @@ from utterloom.core.records import Drop, Utterance
 READERS = {
     "table": "utterloom.prepare.readers.table:TableReader",
     "folder": "utterloom.prepare.readers.folder:FolderReader",
+    "manifest": "utterloom.prepare.readers.manifest:ManifestReader",
     "segments": "utterloom.prepare.readers.segments:SegmentsReader",
 }
 

@@ -17,6 +17,10 @@ from utterloom.core.records import Drop, Utterance
 READERS = {
     "table": "utterloom.prepare.readers.table:TableReader",
     "folder": "utterloom.prepare.readers.folder:FolderReader",
+    "common_voice": "utterloom.prepare.readers.common_voice:CommonVoiceReader",
+    "kaldi": "utterloom.prepare.readers.kaldi:KaldiReader",
+    "librispeech": "utterloom.prepare.readers.librispeech:LibriSpeechReader",
+    "nemo": "utterloom.prepare.readers.nemo:NemoReader",
     "manifest": "utterloom.prepare.readers.manifest:ManifestReader",
     "segments": "utterloom.prepare.readers.segments:SegmentsReader",
 }

@@ -25,6 +25,9 @@ READERS = {
     "gigaspeech": "utterloom.prepare.readers.gigaspeech:GigaSpeechReader",
     "manifest": "utterloom.prepare.readers.manifest:ManifestReader",
     "segments": "utterloom.prepare.readers.segments:SegmentsReader",
+    "captions": "utterloom.prepare.readers.captions:CaptionsReader",
+    "audacity": "utterloom.prepare.readers.audacity:AudacityReader",
+    "textgrid": "utterloom.prepare.readers.textgrid:TextGridReader",
 }
 
 

@@ -28,6 +28,8 @@ READERS = {
     "captions": "utterloom.prepare.readers.captions:CaptionsReader",
     "audacity": "utterloom.prepare.readers.audacity:AudacityReader",
     "textgrid": "utterloom.prepare.readers.textgrid:TextGridReader",
+    "ctm": "utterloom.prepare.readers.ctm:CtmReader",
+    "rttm": "utterloom.prepare.readers.rttm:RttmReader",
 }
 
 

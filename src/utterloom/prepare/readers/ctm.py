@@ -1,0 +1,175 @@
+"""`prepare ctm PATH`: time-marked words of recordings (NIST CTM), one file or a folder of them; words are joined to utterances.
+
+A line is `recording channel start duration word [confidence [type [speaker]]]`; `;;` begins a comment. Utterances end at
+pauses (see `words.py`), or are those of a Kaldi file `segments` (`utterance recording start end`) beside the CTM: then the
+first column may be recordings, with times in them, or utterances, with times from their start, and a word belongs to the
+utterance that holds its middle. Words of alternatives (`<ALT_BEGIN>` … `<ALT_END>`) cannot be told from one another, so the
+utterance that they lie in is a drop; so is one that holds `<unk>`. Fillers of the kinds `noise`, `breath` and `misc` are pauses.
+
+The mix of all channels is what this version reads: a recording whose words are on several channels is dropped.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utterloom.core.errors import SourceError
+from utterloom.core.records import Drop, Utterance
+from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of
+from utterloom.prepare.readers.words import Word, joined, segment_of
+
+SUFFIXES = (".ctm",)
+SEGMENTS_FILE = "segments"
+PAUSES = frozenset(("<eps>", "<sil>", "sil", "sp", "<sp>"))
+PAUSE_TYPES = frozenset(("noise", "breath", "misc", "non-lex"))
+
+
+class CtmReader:
+    """CTM files, as this module describes them."""
+
+    def fingerprint(self, source: Path) -> str:
+        """Of the recordings' names and sizes, of the CTM files and of the files of segments beside them."""
+        recordings = Recordings(source)
+        sidecars = recordings.sidecars(SUFFIXES)
+        beside = dict.fromkeys(path.parent / SEGMENTS_FILE for path in sidecars)
+        return recordings.fingerprint([*sidecars, *(path for path in beside if path.is_file())])
+
+    def read(self, source: Path) -> Iterator[Utterance | Drop]:
+        """In the order of the files, and of time in each recording."""
+        recordings = Recordings(source)
+        return read_tracks(recordings, recordings.sidecars(SUFFIXES), _tracks, "CTM")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A line of the file of segments."""
+
+    id: str
+    recording: str
+    start_s: float
+    stop_s: float
+
+
+def _tracks(path: Path) -> Iterable[Track]:
+    words, bad = _words(path)
+    if not words and not bad:
+        raise SourceError(f"{path} holds no words")
+    cuts = _cuts(path.parent / SEGMENTS_FILE)
+    by_recording: dict[str, list[Segment]] = defaultdict(list)
+    for name, segments in _in_cuts(words, cuts) if cuts else ((name, _joined(channels)) for name, channels in words.items()):
+        by_recording[name] += segments
+    for name, segment in bad:
+        by_recording[name].append(segment)
+    is_one = len(by_recording) == 1
+    return [Track(path, name, segments, or_else=path.stem if is_one else None) for name, segments in by_recording.items()]
+
+
+def _words(path: Path) -> tuple[dict[str, dict[str, list[Word]]], list[tuple[str, Segment]]]:
+    """Words by recording and channel, and the lines that are none."""
+    words: dict[str, dict[str, list[Word]]] = defaultdict(lambda: defaultdict(list))
+    bad: list[tuple[str, Segment]] = []
+    is_alternative = False
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
+        where = f"line {number}"
+        cells = line.split()
+        if not cells or cells[0].startswith(";;"):
+            continue
+        if len(cells) >= 5 and cells[4].upper() in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>"):
+            is_alternative = cells[4].upper() != "<ALT_END>"
+            continue
+        try:
+            if not 5 <= len(cells) <= 8:
+                raise ValueError(f"{len(cells)} cells are not: recording channel start duration word [confidence [type [speaker]]]")
+            start_s, duration_s = seconds_of(cells[2]), seconds_of(cells[3])
+            confidence = None if len(cells) < 6 or cells[5] == "NA" else float(cells[5])
+        except ValueError as error:
+            bad.append((cells[0], Segment(where, fault=("bad word", f"{error} ({line.strip()[:60]!r})"))))
+            continue
+        if cells[4].lower() in PAUSES or (len(cells) > 6 and cells[6].lower() in PAUSE_TYPES):
+            continue
+        fault = ("alternative words", f"{cells[4]!r} is one of several readings") if is_alternative else None
+        speaker = cells[7] if len(cells) > 7 and cells[7].lower() not in ("na", "unknown", "null") else None
+        words[cells[0]][cells[1]].append(
+            Word(where, start_s, _sum(start_s, duration_s), cells[4], confidence, speaker, fault))
+    return words, bad
+
+
+def _sum(start_s: float, duration_s: float) -> float:
+    """Exact in decimals: 0.1 s and 0.2 s are 0.3 s."""
+    return round(start_s + duration_s, 9)
+
+
+def _joined(channels: dict[str, list[Word]]) -> list[Segment]:
+    segments = [segment for words in channels.values() for segment in joined(words)]
+    if len(channels) < 2:
+        return segments
+    return [replace(segment, fault=segment.fault or _several(channels)) for segment in segments]
+
+
+def _several(channels: Iterable[str]) -> tuple[str, str]:
+    return "several channels", f"its words are on the channels {', '.join(channels)}; only their mix is read"
+
+
+def _cuts(path: Path) -> list[Cut]:
+    """The file of segments beside the CTM, if there is one. Raises SourceError naming a line that is none."""
+    if not path.is_file():
+        return []
+    cuts = []
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        cells = line.split()
+        try:
+            if len(cells) not in (4, 5):  # sclite's has a channel too
+                raise ValueError("not: utterance recording start end")
+            cuts.append(Cut(cells[0], cells[1], seconds_of(cells[2]), seconds_of(cells[3])))
+        except ValueError as error:
+            raise SourceError(f"{path}, line {number}: {error}") from None
+    return cuts
+
+
+def _in_cuts(words: dict[str, dict[str, list[Word]]], cuts: Sequence[Cut]) -> Iterator[tuple[str, list[Segment]]]:
+    """Words by the utterances of the file of segments; those in none are joined by themselves, as drops."""
+    by_id = {cut.id: cut for cut in cuts}
+    by_recording: dict[str, list[Cut]] = defaultdict(list)
+    for cut in cuts:
+        by_recording[cut.recording].append(cut)
+    placed: dict[str, list[Word]] = defaultdict(list)
+    outside: dict[str, list[Word]] = defaultdict(list)
+    for name, channels in words.items():
+        own = sorted(by_recording.get(name, []), key=lambda cut: cut.start_s)
+        starts_s = [cut.start_s for cut in own]
+        for word in (word for channel in channels.values() for word in channel):
+            if name in by_id and not own:
+                from_s = by_id[name].start_s
+                placed[name].append(replace(word, start_s=_sum(word.start_s, from_s), stop_s=_sum(word.stop_s, from_s)))
+                continue
+            middle_s = (word.start_s + word.stop_s) / 2
+            number = bisect_right(starts_s, middle_s) - 1
+            if number >= 0 and middle_s < own[number].stop_s:
+                placed[own[number].id].append(word)
+            else:
+                outside[name].append(word)
+    for cut in cuts:
+        channels = words.get(cut.recording) or words.get(cut.id) or {}
+        yield cut.recording, [_filled(cut, placed[cut.id], channels)]
+    for name, rest in outside.items():
+        why = "no utterance of the file of segments holds it" if name in by_recording else "the file of segments does not name it"
+        yield name, [replace(segment, fault=("outside every segment", why)) for segment in joined(rest)]
+
+
+def _filled(cut: Cut, words: Sequence[Word], channels: dict[str, list[Word]]) -> Segment:
+    """The utterance as the file of segments has it, with its words; their times count from its start."""
+    where = f"segment {cut.id!r}"
+    if len(channels) > 1:
+        return Segment(where, cut.start_s, cut.stop_s, id=cut.id, fault=_several(channels))
+    if not words:
+        return Segment(where, cut.start_s, cut.stop_s, None, id=cut.id)
+    own = segment_of(sorted(words, key=lambda word: (word.start_s, word.stop_s)), from_s=cut.start_s)
+    speakers = {word.speaker for word in words}
+    return replace(own, where=where, start_s=cut.start_s, stop_s=cut.stop_s, id=cut.id,
+                   speaker=own.speaker if len(speakers) == 1 else None)

@@ -1,0 +1,193 @@
+"""The audit as one HTML file: what is in a corpus, what is wrong with it, and where the limits lie among its numbers."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
+
+from utterloom import __version__
+from utterloom.core.artifact import atomic_write
+from utterloom.core.ledger import summarise
+from utterloom.core.timing import format_duration
+from utterloom.prepare.audit.charts import distribution, figure, is_worth_drawing
+from utterloom.prepare.audit.markup import Child, document, el
+
+if TYPE_CHECKING:
+    from utterloom.prepare.audit.findings import Audit
+
+MOST_EXAMPLES, MOST_ROWS = 20, 200
+LONGEST_TEXT = 160
+LICENCES = ("licence", "license", "rights")
+RARE = 3  # characters that occur no more often are most often mistakes
+
+
+def write_page(result: Audit, path: Path) -> None:
+    """Write the page, whole or not at all. Raises OutputError where it cannot be."""
+    sections = [("findings", "What was found", _findings(result)), ("contents", "What is in it", _contents(result)),
+                ("limits", "Where the limits lie", _limits(result)), ("recordings", "Recordings", _recordings(result)),
+                ("speakers", "Speakers", _speakers(result)), ("characters", "Characters", _characters(result)),
+                ("dropped", "Dropped before the audit", _dropped(result))]
+    shown = [(name, head, body) for name, head, body in sections if body]
+    named = {finding.id for finding in result.findings}
+    body: list[Child] = [
+        el("header", el("h1", result.title, dir="auto"),
+           el("p", el("strong", f"{len(named):,} of {len(result.utterances):,} utterances"),
+              f" have something to look at, by {len(result.reasons())} of {len(result.chain)} checks.", class_="result"),
+           _cards(result), [el("p", note, class_="note") for note in result.notes],
+           el("nav", [el("a", head, href=f"#{name}") for name, head, _ in shown], aria_label="Sections")),
+        el("main", [el("section", el("h2", head), body, id=name) for name, head, body in shown]),
+        el("footer", f"Made by utterloom {__version__}. This file holds everything that it shows, and opens without a network.")]
+    with atomic_write(path) as file:
+        file.write(document(result.title, body, __version__))
+
+
+def _cards(result: Audit) -> Element:
+    measured = [result.measured[u.id] for u in result.utterances if u.id in result.measured]
+    known = [one for one in measured if one.duration_s is not None]
+    seconds, speech = sum(one.duration_s or 0 for one in known), sum(one.active_s or 0 for one in known)
+    named = {finding.id for finding in result.findings}
+    mean = f"{format_duration(seconds / len(known))} each" if known else "none can be decoded"
+    cards = [("Audio", format_duration(seconds), mean),
+             ("Speech in it", f"{100 * speech / seconds:.0f} %" if seconds else "–", format_duration(speech)),
+             ("Utterances", f"{len(result.utterances):,}", f"{len({u.spans[0].path for u in result.utterances}):,} recordings"),
+             ("Nothing found", f"{len(result.utterances) - len(named):,}",
+              format_duration(result.seconds([u.id for u in result.utterances if u.id not in named]))),
+             ("Not decodable", f"{len(measured) - len(known):,}", "of no known length" if len(known) < len(measured) else "")]
+    return el("dl", [el("div", el("dt", name), el("dd", value, class_="figure"), el("dd", aside, class_="aside"))
+                     for name, value, aside in cards], class_="cards")
+
+
+def _findings(result: Audit) -> list[Child]:
+    if not result.findings:
+        return [el("p", f"Nothing, by any of {len(result.chain)} checks.")]
+    by_id = {utterance.id: utterance for utterance in result.utterances}
+    groups: list[Child] = []
+    for number, (reason, members) in enumerate(result.reasons().items()):
+        items: list[Child] = []
+        for finding in members[:MOST_EXAMPLES]:
+            utterance = by_id[finding.id]
+            items.append(el("li", el("code", finding.id), f" {finding.detail}",
+                            el("span", _short(utterance.text), dir="auto", lang=utterance.language) if utterance.text else None))
+        if len(members) > MOST_EXAMPLES:
+            items.append(el("li", el("span", f"and {len(members) - MOST_EXAMPLES:,} more")))
+        seconds = result.seconds([finding.id for finding in members])
+        amount = f"{len(members):,} · {100 * len(members) / len(result.utterances):.2g} %"
+        amount += f" · {format_duration(seconds)}" if seconds else ""
+        groups.append(el("details", el("summary", el("span", reason, class_="reason"), el("span", amount, class_="count")),
+                         el("ul", items), open="" if number == 0 else None))
+    idle = sorted({step.reason for step in result.chain} - set(result.reasons()))
+    return [*groups, el("p", f"Asked and not found: {', '.join(idle)}.", class_="note") if idle else None]
+
+
+def _contents(result: Audit) -> list[Child]:
+    known = [one for one in result.measured.values() if one.duration_s is not None]
+    if not known:
+        return []
+    judged = {plot.reason: plot for plot in result.plots}
+    plots = [(distribution("seconds", [one.duration_s or 0 for one in known]), "Duration"),
+             (judged.get("unlikely rate of speech"), "Rate of speech"), (judged.get("too quiet"), "Level of speech"),
+             (distribution("dBFS", [one.noise_dbfs or 0 for one in known]), "Noise floor"),
+             (distribution("kHz", [one.bandwidth_hz / 1000 for one in known if one.bandwidth_hz]), "Bandwidth"),
+             (distribution("% of the audio", [100 * (one.active_share or 0) for one in known]), "Speech")]
+    return [el("div", [figure(plot, title) for plot, title in plots if plot and is_worth_drawing(plot)], class_="plots")]
+
+
+def _limits(result: Audit) -> list[Child]:
+    plots = [plot for plot in result.plots if plot.reason not in ("unlikely rate of speech", "too quiet")]
+    drawn = [plot for plot in plots if is_worth_drawing(plot)]
+    flat = [plot.reason for plot in plots if not is_worth_drawing(plot)]
+    legend = "Each dashed line is a limit; utterances beyond it are named. The outermost bars also hold what lies further out."
+    return [el("p", legend, class_="note"), el("div", [figure(plot) for plot in drawn], class_="plots"),
+            el("p", f"One value or none at all, so nothing to draw: {', '.join(flat)}.", class_="note") if flat else None]
+
+
+def _recordings(result: Audit) -> list[Child]:
+    formats: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
+    for utterance in result.utterances:
+        one = result.measured.get(utterance.id)
+        if one is not None and one.format:
+            formats[f"{one.format} {one.subtype}, {one.sample_rate_hz} Hz, {one.num_channels} ch"] += 1
+        stated = [value for name, value in utterance.attributes.items() if name.lower() in LICENCES and value.strip()]
+        licences[stated[0] if stated else "not stated"] += 1
+    return [el("div", _counts("Format", formats.most_common()),
+               _counts("Licence", licences.most_common()), class_="side-by-side")]
+
+
+def _speakers(result: Audit) -> list[Child]:
+    seconds: dict[str, float] = defaultdict(float)
+    count: Counter[str] = Counter()
+    for utterance in result.utterances:
+        name = utterance.speaker or "not known"
+        one = result.measured.get(utterance.id)
+        seconds[name] += (one.duration_s or 0.0) if one is not None else 0.0
+        count[name] += 1
+    if set(count) <= {"not known"}:
+        return []
+    rows = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
+    most = rows[0][1] or 1
+    body = [el("tr", el("th", name, scope="row", dir="auto"), _bar(value / most), el("td", format_duration(value), class_="number"),
+               el("td", f"{count[name]:,}", class_="number")) for name, value in rows[:MOST_ROWS]]
+    cut = f"; the {MOST_ROWS} with the most speech are listed" if len(rows) > MOST_ROWS else ""
+    return [el("p", f"{len(rows):,} speakers{cut}.", class_="note"), _table(["Speaker", "", "Audio", "Utterances"], body)]
+
+
+def _characters(result: Audit) -> list[Child]:
+    count: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for utterance in result.utterances:
+        text = utterance.text or ""
+        count.update(text)
+        for character in set(text):
+            first.setdefault(character, utterance.id)
+    if not count:
+        return []
+    common = [(character, number) for character, number in count.most_common() if number > RARE]
+    rare = [(character, number) for character, number in count.most_common() if number <= RARE]
+    tables = [_counts("Character", [(_named(character), number) for character, number in common[:MOST_ROWS]])]
+    if rare:
+        body = [el("tr", el("th", _named(character), scope="row"), el("td", f"{number}", class_="number"),
+                   el("td", el("code", first[character]))) for character, number in rare[:MOST_ROWS]]
+        tables.append(_table([f"Seen up to {RARE} times", "", "for example in"], body))
+    amount = f"{len(count):,} different characters in the texts as they came, {len(rare):,} of them no more than {RARE} times."
+    return [el("p", amount, class_="note"), el("div", tables, class_="side-by-side")]
+
+
+def _named(character: str) -> str:
+    """`ế` as it is, and what cannot be seen by its name."""
+    name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
+    return name if unicodedata.category(character)[0] in "ZCM" else f"{character}  {name}"
+
+
+def _dropped(result: Audit) -> list[Child]:
+    if not result.drops:
+        return []
+    body = [el("tr", el("th", row["reason"], scope="row"), el("td", f"{row['utterances']:,}", class_="number"),
+               el("td", row["example"])) for row in summarise(result.drops)]
+    return [_table(["Reason", "Utterances", "for example"], body)]
+
+
+def _counts(head: str, rows: Iterable[tuple[str, int]]) -> Element:
+    rows = list(rows)
+    most = max((number for _, number in rows), default=1)
+    return _table([head, "", "Count"], [el("tr", el("th", name, scope="row", dir="auto"), _bar(number / most),
+                                           el("td", f"{number:,}", class_="number")) for name, number in rows])
+
+
+def _table(heads: Sequence[str], body: Sequence[Element]) -> Element:
+    numbers = ("Count", "Audio", "Utterances")
+    cells = [el("th", head, scope="col", class_="number" if head in numbers else None) if head else el("td") for head in heads]
+    return el("div", el("table", el("thead", el("tr", cells)), el("tbody", list(body))), class_="scroll", tabindex=0, role="region",
+              aria_label=heads[0])
+
+
+def _bar(share: float) -> Element:
+    return el("td", el("span", class_="bar", style=f"width:{100 * min(1.0, max(0.0, share)):.1f}%"), class_="bars")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"

@@ -1,0 +1,178 @@
+"""Judgements that need the whole corpus: duplicates, swapped transcripts, text of another kind, speakers on both sides of a split.
+
+Each looks once at all utterances and gives a `Filter` (or a `Predicate`, where there is a number), so that the rest of the path
+cannot tell them from those that look at one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from utterloom.core.records import Utterance
+from utterloom.prepare.audit.acoustics import near_pairs
+from utterloom.prepare.filters import Filter
+from utterloom.prepare.quality import HYPOTHESIS, Measurements, Predicate, similarity, speech_rate, text_and_hypothesis
+
+MIN_TO_JUDGE = 20  # fewer utterances have no distribution to fall out of
+MAD_TO_DEVIATION = 1.4826  # of a normal distribution
+MOST_SWAP_SUSPECTS = 5000  # each is compared with each
+BACKGROUND_BITS = 12.0  # of a character that only this utterance has
+
+
+def _listed(reason: str, details: Mapping[str, str]) -> Filter:
+    return Filter(reason, lambda utterance: details.get(utterance.id))
+
+
+def duplicate_audio(utterances: Sequence[Utterance], measured: Measurements) -> Filter:
+    """The same samples under another name; the first in the corpus stays. Silence is like silence, and not judged here."""
+    first: dict[str, str] = {}
+    details: dict[str, str] = {}
+    for utterance in utterances:
+        one = measured.get(utterance.id)
+        if one is None or not one.content_hash or not one.active_s:
+            continue
+        other = first.setdefault(one.content_hash, utterance.id)
+        if other != utterance.id:
+            rates = (measured[other].sample_rate_hz, one.sample_rate_hz)
+            at = f", there said to be of {rates[0]} Hz and here of {rates[1]} Hz" if rates[0] != rates[1] else ""
+            details[utterance.id] = f"the same samples as {other}{at}"
+    return _listed("duplicate audio", details)
+
+
+def near_duplicate_audio(utterances: Sequence[Utterance], measured: Measurements, max_distance: float) -> Filter:
+    """The same clip through another codec, gain or rate; the first in the corpus stays. Equal samples are `duplicate_audio`'s."""
+    first_of: dict[str, str] = {}
+    heard: list[tuple[str, bytes, float]] = []
+    for utterance in utterances:
+        one = measured.get(utterance.id)
+        if one is None or one.fingerprint is None or not one.active_s or not one.content_hash or one.duration_s is None:
+            continue
+        if first_of.setdefault(one.content_hash, utterance.id) == utterance.id:
+            heard.append((utterance.id, one.fingerprint, one.duration_s))
+    details: dict[str, str] = {}
+    pairs = near_pairs([fingerprint for _, fingerprint, _ in heard], [seconds for _, _, seconds in heard], max_distance)
+    for left, right, distance in pairs:
+        details.setdefault(heard[right][0], f"sounds like {heard[left][0]}: {100 * distance:.0f} % of the fingerprint differ")
+    return _listed("near duplicate audio", details)
+
+
+def duplicate_text(utterances: Sequence[Utterance], view: str, max_copies: int) -> Filter:
+    """A text that occurs more than `max_copies` times; the first so many stay."""
+    seen: Counter[str] = Counter()
+    details: dict[str, str] = {}
+    for utterance in utterances:
+        text = utterance.views.get(view)
+        if not text:
+            continue
+        seen[text] += 1
+        if seen[text] > max_copies:
+            details[utterance.id] = f"{text[:60]!r} for the {seen[text]}th time, more than {max_copies}"
+    return _listed("duplicate text", details)
+
+
+def unlike_the_corpus(utterances: Sequence[Utterance], view: str, max_deviations: float, measured: Measurements | None = None,
+                      ) -> Predicate:
+    """Characters a second against the corpus's own distribution: the suspicion of a swapped, wrong or cut transcript.
+
+    The number is how many deviations log(characters a second) is from the median; a deviation is the scaled median absolute
+    deviation, which the faults themselves do not move (at least 5 %). Utterances of a few characters scatter more, and are
+    given 1 / characters of their own variance.
+    """
+    rates = {u.id: rate for u in utterances if (rate := speech_rate(u, view, measured))}
+    logs = [math.log(rate) for rate in rates.values()]
+    centre = statistics.median(logs) if logs else 0.0
+    deviation = max(0.05, MAD_TO_DEVIATION * statistics.median(abs(value - centre) for value in logs)) if logs else 1.0
+
+    def value(utterance: Utterance) -> float | None:
+        rate = rates.get(utterance.id)
+        if rate is None or len(rates) < MIN_TO_JUDGE:
+            return None
+        return (math.log(rate) - centre) / math.hypot(deviation, 1 / len(utterance.views[view]))
+
+    return Predicate("text does not fit the length", value, low=-max_deviations, high=max_deviations,
+                     show="{:+.1f}".format,
+                     unit="deviations from the corpus's characters a second", what="deviations of the rate of speech")
+
+
+def unusual_text(utterances: Sequence[Utterance], view: str, max_deviations: float) -> Predicate:
+    """Text of another kind than the rest, such as another language in the same script.
+
+    Bits a character by the corpus's own trigrams (interpolated with bigrams and single characters), the utterance's own taken out
+    of the counts; the number is how many deviations that is above the median, where short texts are forgiven more.
+    """
+    texts = {u.id: f"\x02\x02{text}\x03" for u in utterances if (text := u.views.get(view))}
+    counts = [Counter[str]() for _ in range(3)]
+    for text in set(texts.values()):
+        _count(text, counts)
+    bits = {name: _bits_a_character(text, counts) for name, text in texts.items()}
+    lengths = {name: len(text) - 2 for name, text in texts.items()}
+    centre = statistics.median(bits.values()) if bits else 0.0
+    # Scatter falls with the root of the length: judged per root character, so that long and short texts have one scale.
+    spread = (MAD_TO_DEVIATION * statistics.median(abs(bits[name] - centre) * math.sqrt(lengths[name]) for name in bits)
+              if bits else 1.0)
+
+    def value(utterance: Utterance) -> float | None:
+        if utterance.id not in bits or len(bits) < MIN_TO_JUDGE:
+            return None
+        return (bits[utterance.id] - centre) * math.sqrt(lengths[utterance.id]) / max(spread, 0.5)
+
+    return Predicate("text unlike the corpus", value, high=max_deviations,
+                     show="{:+.1f}".format, unit="deviations from the corpus's bits a character",
+                     what="deviations of bits a character")
+
+
+def _count(text: str, counts: Sequence[Counter[str]], by: int = 1) -> None:
+    for end in range(3, len(text) + 1):
+        for order in (1, 2, 3):
+            counts[order - 1][text[end - order:end]] += by
+
+
+def _bits_a_character(text: str, counts: Sequence[Counter[str]]) -> float:
+    own = [Counter[str]() for _ in range(3)]
+    _count(text, own)
+    total = counts[0].total() - own[0].total()
+    bits = 0.0
+    for end in range(3, len(text) + 1):
+        parts = [text[end - order:end] for order in (1, 2, 3)]
+        left = [counts[order][part] - own[order][part] for order, part in enumerate(parts)]
+        contexts = (text[end - 2], text[end - 3:end - 1])
+        base = [total, *(counts[order][context] - own[order][context] for order, context in enumerate(contexts))]
+        shares = [part / whole if whole > 0 else 0.0 for part, whole in zip(left, base, strict=True)]
+        bits -= math.log2(0.6 * min(1.0, shares[2]) + 0.25 * min(1.0, shares[1]) + 0.15 * shares[0] + 2**-BACKGROUND_BITS)
+    return bits / (len(text) - 2)
+
+
+def swapped_text(utterances: Sequence[Utterance], view: str, column: str = HYPOTHESIS, is_unlike: float = 0.5, is_like: float = 0.7,
+                 ) -> Filter:
+    """Pairs whose texts are each other's: both hypotheses are unlike the own text and like the other's.
+
+    Looks at the utterances whose similarity is below `is_unlike`, at most MOST_SWAP_SUSPECTS of them: beyond that, something else
+    is wrong with the corpus, and nothing is named here.
+    """
+    suspects = []
+    for utterance in utterances:
+        pair = text_and_hypothesis(utterance, view, column)
+        if pair is not None and pair[0] and pair[1] and similarity(*pair) < is_unlike:
+            suspects.append((utterance.id, *pair))
+    details: dict[str, str] = {}
+    if len(suspects) <= MOST_SWAP_SUSPECTS:
+        for number, (left, text, heard) in enumerate(suspects):
+            for right, other_text, other_heard in suspects[number + 1:]:
+                if similarity(heard, other_text) >= is_like and similarity(other_heard, text) >= is_like:
+                    details[left], details[right] = f"its text is that of {right}", f"its text is that of {left}"
+    return _listed("swapped text", details)
+
+
+def speaker_in_several_splits(utterances: Sequence[Utterance]) -> Filter:
+    """A speaker who is in more than one split (E-P13): the utterances outside of the split in which most of the speaker's are."""
+    splits: dict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        if utterance.speaker and utterance.split:
+            splits[utterance.speaker][utterance.split] += 1
+    home = {speaker: counts.most_common(1)[0] for speaker, counts in splits.items() if len(counts) > 1}
+    details = {u.id: f"speaker {u.speaker} is in {u.split} here and {home[u.speaker][1]} times in {home[u.speaker][0]}"
+               for u in utterances if u.speaker in home and u.split and u.split != home[u.speaker][0]}
+    return _listed("speaker in several splits", details)

@@ -30,6 +30,7 @@ READERS = {
     "textgrid": "utterloom.prepare.readers.textgrid:TextGridReader",
     "ctm": "utterloom.prepare.readers.ctm:CtmReader",
     "rttm": "utterloom.prepare.readers.rttm:RttmReader",
+    "webdataset": "utterloom.prepare.readers.webdataset:WebDatasetReader",
 }
 
 

@@ -77,10 +77,10 @@ def _tracks(path: Path, recordings: Recordings, cut: list[Utterance | Drop]) -> 
         if isinstance(row, dict) and _text(row.get("path")) and _text(row.get("orig_file")):
             clip = recordings.find(str(row["path"]), path.parent)
             if clip.path is not None:
-                cut.append(_clip(clip.name, clip.path, _segment(where, row)))
+                cut.append(_clip(clip.name, clip.path, segment_of_row(where, row)))
                 continue
         name = next((name for key in RECORDING_KEYS if (name := _text(row.get(key)))), None) if isinstance(row, dict) else None
-        by_name[name or default or path.stem].append(_segment(where, row))
+        by_name[name or default or path.stem].append(segment_of_row(where, row))
     return [Track(path, name, segments, is_only=is_beside) for name, segments in by_name.items()]
 
 
@@ -121,7 +121,8 @@ def _loaded(text: str) -> Any:
         return ValueError("it is nested too deeply")
 
 
-def _segment(where: str, row: Any) -> Segment:
+def segment_of_row(where: str, row: Any) -> Segment:
+    """A JSON segment as this module describes it; its `fault` says why it is none."""
     if isinstance(row, ValueError):
         return Segment(where, fault=("bad segment", f"not JSON: {row}"))
     if not isinstance(row, dict):

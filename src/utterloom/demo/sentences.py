@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from utterloom.core.errors import ConfigError, did_you_mean
+from utterloom.text.vietnamese import DIGITS as VIETNAMESE_DIGITS
+from utterloom.text.vietnamese import vietnamese_number
 
 NUM_WORDS_MIN, NUM_WORDS_MAX = 5, 22  # of a sentence: about 1.5 to 8 seconds
 
@@ -65,38 +67,7 @@ class Grammar:
 
 
 # ---------------------------------------------------------------------------------------------------- Vietnamese
-# Numbers follow the northern standard: hai mươi tư (not bốn), một trăm linh năm (not lẻ), nghìn (not ngàn).
-
-_VI_DIGITS = ("không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín")
-_VI_UNITS_AFTER_MUOI = {1: "mốt", 4: "tư", 5: "lăm"}
-_VI_THOUSANDS = ("", "nghìn", "triệu", "tỷ")
-
-
-def vietnamese_number(number: int) -> str:
-    """0 to 999,999,999,999 in words: 21 hai mươi mốt, 105 một trăm linh năm, 1005 một nghìn không trăm linh năm."""
-    if not 0 <= number < 10**12:
-        raise ValueError(f"{number} is outside of 0 to 999,999,999,999")
-    if number == 0:
-        return _VI_DIGITS[0]
-    words: list[str] = []
-    for power in (3, 2, 1, 0):
-        group = number // 1000**power % 1000
-        if group:
-            words += _vietnamese_group(group, leads=not words)
-            words += [_VI_THOUSANDS[power]] if power else []
-    return " ".join(words)
-
-
-def _vietnamese_group(group: int, leads: bool) -> list[str]:
-    """The three digits of one group; only the first group of a number leaves out its zeros."""
-    hundreds, tens, units = group // 100, group // 10 % 10, group % 10
-    words = [_VI_DIGITS[hundreds], "trăm"] if hundreds or not leads else []
-    if tens == 0:
-        return words + ([*(["linh"] if words else []), _VI_DIGITS[units]] if units else [])
-    if tens == 1:
-        return [*words, "mười", *([{5: "lăm"}.get(units, _VI_DIGITS[units])] if units else [])]
-    return [*words, _VI_DIGITS[tens], "mươi",
-            *([_VI_UNITS_AFTER_MUOI.get(units, _VI_DIGITS[units])] if units else [])]
+# Numbers follow the northern standard, as the text view `vi` has them.
 
 
 def vietnamese_time(hour: int, minute: int) -> str:
@@ -200,7 +171,7 @@ _VIETNAMESE_SMALL = Grammar(
         "month": ("một", "hai", "ba", "tư", "năm", "sáu", "bảy", "tám", "chín", "mười", "mười một", "mười hai"),
         "weekday": ("thứ hai", "thứ ba", "thứ tư", "thứ năm", "thứ sáu", "thứ bảy", "chủ nhật"),
         "price": _vietnamese_price,
-        "phone": _phone(_VI_DIGITS, "không"),
+        "phone": _phone(VIETNAMESE_DIGITS, "không"),
         "command": ("{turn} {appliance} {room}", "{turn} {pair} {room}", "{open} {opening} {room}"),
         "turn": ("bật", "tắt"),
         "pair": ("đèn và quạt", "quạt và đèn", "đèn và ti vi", "ti vi và máy lạnh", "máy lạnh và quạt"),

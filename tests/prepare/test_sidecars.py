@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
+from utterloom.prepare.readers import reader
 from utterloom.prepare.readers.sidecars import (
     Found,
     Recordings,
@@ -127,3 +130,48 @@ def test_text_files_as_they_come(tmp_path: Path) -> None:
             text_of(path)
     with pytest.raises(SourceError, match="cannot be read"):
         text_of(tmp_path)
+
+
+GOOD = {
+    "segments": ("a.json", '[{"start": 0, "end": 1.5, "words": ["da", "ne"], "word_start_times": [0, 0.7]},'
+                           ' {"start": 1, "end": 2, "text": "x"}]'),
+    "captions": ("a.srt", "1\n00:00:01,000 --> 00:00:02,500\n<i>Dobar</i> dan &amp;\n\n2\n00:00:02,000 --> 00:00:03,000\nx\n"),
+    "captions/vtt": ("a.vtt", "WEBVTT\nLanguage: hr\n\n00:01.000 --> 00:02.000 align:start\n<v Ana>da\n\n"
+                              "00:02.000 --> 00:03.000\nda\nne\n"),
+    "audacity": ("a.txt", "1.0\t2.0\tda\n\\\t10\t20\n2.0\t2.0\tne\n3\t4\tx\n"),
+    "textgrid": ("a.TextGrid", 'File type = "ooTextFile"\n"TextGrid" 0 5 <exists> 1\n'
+                               '"IntervalTier" "words" 0 5 2 0 1 "da" 1 2 "ne"\n'),
+    "ctm": ("a.ctm", "a 1 0.0 0.5 da 0.5\na 1 0.6 0.5 <unk>\na A * * <ALT_BEGIN>\na 1 5 1 x 1 lex s\n"),
+    "rttm": ("a.rttm", "SPEAKER a 1 0.0 1.5 <NA> <NA> s1 <NA> <NA>\nSPEAKER a 1 1 1 <NA> <NA> s2 <NA>\n"),
+}
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.sampled_from(
+    ["", "-", '"', "<", ">", "\n", "\n\n", " ", "\t", "0", "9", "1e9", "nan", ":", ",", "\u2028", "\x00", "ờ", "{", "[", "]", "!",
+     "x" * 50, "00:00:01,000 --> 00:00:02,000"]), st.integers(0, 12)), max_size=6)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(GOOD)), edits=EDITS, raw=st.none() | st.binary(max_size=20))
+def test_no_content_gives_a_traceback_or_an_impossible_stretch(
+    tmp_path: Path, kind: str, edits: list[tuple[float, str, int]], raw: bytes | None
+) -> None:
+    """Whatever is cut out of a file or put into it: utterances with an end after their start, or drops that say why."""
+    name, text = GOOD[kind]
+    for place, put, num_removed in edits:
+        start = int(place * len(text))
+        text = text[:start] + put + text[start + num_removed:]
+    shutil.rmtree(tmp_path / "source", ignore_errors=True)
+    recordings = lay(tmp_path / "source", "a.wav")
+    (recordings.folder / name).write_bytes(text.encode() if raw is None else raw + text.encode())
+    try:
+        items = list(reader(kind.partition("/")[0]).read(recordings.folder))
+    except SourceError:
+        assert kind == "textgrid", "only the choice of a tier concerns all files at once"
+        return
+    ids = [item.id for item in items if isinstance(item, Utterance)]
+    assert items and len(set(ids)) == len(ids)
+    for item in items:
+        if isinstance(item, Drop):
+            assert item.reason and item.detail and (item.seconds is None or item.seconds > 0)
+        else:
+            start_s, stop_s = item.spans[0].start_s, item.spans[0].stop_s
+            assert start_s is not None and stop_s is not None and 0 <= start_s < stop_s < math.inf

@@ -159,12 +159,17 @@ def test_a_rate_that_lies_shows_in_the_bandwidth(tmp_path: Path, rate_hz: int, c
     assert (quiet.bandwidth_hz or 0) < 4500
 
 
-def test_the_same_samples_have_the_same_hash_in_every_container(tmp_path: Path) -> None:
+def test_the_same_samples_have_the_same_hash_in_every_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.round(said() * 32767).astype(np.int16)
     hashes = {written(tmp_path / f"x.{suffix}", samples).content_hash for suffix in ("wav", "flac", "aiff", "au")}
     hashes.add(written(tmp_path / "stereo.wav", np.stack([samples] * 2, axis=1)).content_hash)
     hashes.add(written(tmp_path / "deep.wav", samples.astype(np.int32) << 16, subtype="PCM_24").content_hash)
     assert len(hashes) == 1
+    late = np.stack([samples] * 2, axis=1)
+    late[-5, 1] += 1  # channels that differ in the last block only
+    in_one = written(tmp_path / "late.wav", late).content_hash
+    monkeypatch.setattr(measuring, "BLOCK_SAMPLES", 4096)
+    assert measure(Span(str(tmp_path / "late.wav"))).content_hash == in_one not in hashes
     samples[5000] += 1
     assert written(tmp_path / "other.wav", samples).content_hash not in hashes
 

@@ -24,6 +24,7 @@ from utterloom.text.tokenizers import ctc_frames_needed
 STAGE = "prepare"
 HYPOTHESIS = "hypothesis"  # the column of what a recogniser heard
 SPEECH_BAND_HZ = 8000  # recognisers listen up to here
+MIN_CHARACTERS = 6
 
 Measurements = Mapping[str, Measured]
 
@@ -207,15 +208,19 @@ def channels_cancel(measured: Measurements, max_loss_db: float) -> Predicate:
                      show="{:.0f}".format, unit="dB lost by mixing to mono", what="loss by mixing to mono, dB")
 
 
-def narrow_band(measured: Measurements, min_share: float) -> Predicate:
-    """A rate that lies: the share of the promised band (half the rate, at most 8 kHz) that holds sound. Telephone speech that was
-    stored at 16 kHz fills half of it; only utterances with speech are judged."""
-    def share(one: Measured) -> float | None:
-        if not one.bandwidth_hz or not one.sample_rate_hz or not one.active_s:
-            return None
-        return min(1.0, one.bandwidth_hz / min(one.sample_rate_hz / 2, SPEECH_BAND_HZ))
+def used_band(one: Measured) -> float | None:
+    """The share of the promised band (half the rate, at most 8 kHz) that holds sound; None where nobody speaks."""
+    if not one.bandwidth_hz or not one.sample_rate_hz or not one.active_s:
+        return None
+    return min(1.0, one.bandwidth_hz / min(one.sample_rate_hz / 2, SPEECH_BAND_HZ))
 
-    return Predicate("narrower than its rate", _of(measured, share), low=min_share,
+
+def narrow_band(measured: Measurements, min_share: float, most_share: float = 1.0) -> Predicate:
+    """A rate that lies: telephone speech that was stored at 16 kHz fills half of its band. Where more than `most_share` of a corpus
+    is like that, the corpus is (VIVOS's first speaker, for one), and none of it is named."""
+    shares = [share for one in measured.values() if (share := used_band(one)) is not None]
+    is_custom = sum(share < min_share for share in shares) > most_share * len(shares)
+    return Predicate("narrower than its rate", _of(measured, used_band), low=-math.inf if is_custom else min_share,
                      show=_percent, unit="of the band that the rate promises", what="used share of the band")
 
 
@@ -244,8 +249,12 @@ def cut_off(measured: Measurements, min_drop_db: float, most_share: float) -> Pr
 
 
 def characters_per_second(view: str, low: float, high: float, measured: Measurements | None = None) -> Predicate:
-    """Characters of the text view per second of speech where that was measured, else per second of audio."""
-    return Predicate("unlikely rate of speech", lambda utterance: speech_rate(utterance, view, measured), low=low, high=high,
+    """Characters of the text view per second of speech where that was measured, else per second of audio. A text of less than
+    MIN_CHARACTERS has no rate: a weak first or last sound is a third of its length."""
+    def value(utterance: Utterance) -> float | None:
+        return speech_rate(utterance, view, measured) if len(utterance.views.get(view, "")) >= MIN_CHARACTERS else None
+
+    return Predicate("unlikely rate of speech", value, low=low, high=high,
                      show="{:.1f}".format, unit="characters a second", what="characters a second")
 
 

@@ -47,6 +47,8 @@ class Limits:
     """lost by mixing channels"""
     min_band_share: float = 0.6
     """of the band that the rate promises, up to 8 kHz"""
+    most_narrow: float = 0.5
+    """where more of a corpus is narrow, it was recorded so"""
     claim_tolerance_s: float = 0.1
     """between the decoded duration and the claimed one"""
     min_end_drop_db: float = 10.0
@@ -95,6 +97,7 @@ class Audit:
     plots: list[Histogram]
     drops: Sequence[Drop] = ()
     view: str = "basic"
+    hypothesis: str = quality.HYPOTHESIS
     title: str = "Audit"
     notes: list[str] = field(default_factory=list)
 
@@ -126,7 +129,7 @@ def checks(utterances: Sequence[Utterance], measured: quality.Measurements, view
         quality.clipped_below_full_scale(measured, limits.max_flat_tops_per_s),
         quality.offset(measured, limits.max_dc_offset),
         quality.channels_cancel(measured, limits.max_mono_loss_db),
-        quality.narrow_band(measured, limits.min_band_share),
+        quality.narrow_band(measured, limits.min_band_share, limits.most_narrow),
         quality.cut_off(measured, limits.min_end_drop_db, limits.most_cut_off),
         whole_corpus.duplicate_audio(utterances, measured),
         whole_corpus.near_duplicate_audio(utterances, measured, limits.max_fingerprint_distance),
@@ -162,7 +165,7 @@ def audit(utterances: Sequence[Utterance], folder: Path, *, view: str = "basic",
     findings = [Finding(utterance.id, step.reason, detail) for step in chain for utterance in utterances
                 if (detail := step.judge(utterance)) is not None]
     plots = [histogram(step, utterances) for step in chain if isinstance(step, Predicate)]
-    result = Audit(utterances, measured, chain, findings, plots, drops, view, title, _notes(measured, limits))
+    result = Audit(utterances, measured, chain, findings, plots, drops, view, hypothesis, title, _notes(measured, limits))
     write_json(folder / SUMMARY_FILE, summary(result))
     write_page(result, folder / PAGE_FILE)
     return result
@@ -171,8 +174,15 @@ def audit(utterances: Sequence[Utterance], folder: Path, *, view: str = "basic",
 def _notes(measured: quality.Measurements, limits: Limits) -> list[str]:
     drops = [one.end_drop_db for one in measured.values() if one.end_drop_db is not None and one.active_s]
     share = sum(drop < limits.min_end_drop_db for drop in drops) / len(drops) if drops else 0.0
-    return [f"{100 * share:.0f} % of the utterances end while somebody speaks: cut like that on purpose, so none is named for it"
-            ] if share > limits.most_cut_off else []
+    notes = []
+    if share > limits.most_cut_off:
+        notes.append(f"{100 * share:.0f} % of the utterances end while somebody speaks: they were cut so, and none is named for it")
+    bands = [band for one in measured.values() if (band := quality.used_band(one)) is not None]
+    share = sum(band < limits.min_band_share for band in bands) / len(bands) if bands else 0.0
+    if share > limits.most_narrow:
+        notes.append(f"{100 * share:.0f} % of the utterances are narrower than their rate: they were recorded so, and none "
+                     "is named for it; a lower rate would lose nothing of them")
+    return notes
 
 
 def summary(result: Audit) -> dict[str, Any]:

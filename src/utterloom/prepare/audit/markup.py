@@ -72,6 +72,7 @@ summary .count { white-space: nowrap; color: var(--quiet); }
 details + p { margin-top: .75rem; }
 details ul { margin: 0 0 .9rem; padding: 0 0 0 1.6rem; list-style: none; }
 details li { padding: .15rem 0; font-size: .9rem; }
+details li code { margin-inline-end: .5rem; }
 details li span { display: block; color: var(--quiet); }
 @media (max-width: 40rem) { body { padding: 1.5rem 1rem 3rem; } .cards > div { flex-basis: 8rem; } td.bars { width: 25%; } }
 @media print { .scroll { max-height: none; overflow: visible; } nav { display: none; } }

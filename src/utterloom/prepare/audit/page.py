@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES, MOST_ROWS = 20, 200
 LONGEST_TEXT = 160
+ON_HYPOTHESIS = ("text unlike the hypothesis", "high word error rate", "swapped text")
 LICENCES = ("licence", "license", "rights")
 RARE = 3  # characters that occur no more often are most often mistakes
 
@@ -70,8 +71,10 @@ def _findings(result: Audit) -> list[Child]:
         items: list[Child] = []
         for finding in members[:MOST_EXAMPLES]:
             utterance = by_id[finding.id]
+            heard = utterance.attributes.get(result.hypothesis) if reason in ON_HYPOTHESIS else None
             items.append(el("li", el("code", finding.id), f" {finding.detail}",
-                            el("span", _short(utterance.text), dir="auto", lang=utterance.language) if utterance.text else None))
+                            el("span", _short(utterance.text), dir="auto", lang=utterance.language) if utterance.text else None,
+                            el("span", "heard: ", _short(heard), dir="auto") if heard is not None else None))
         if len(members) > MOST_EXAMPLES:
             items.append(el("li", el("span", f"and {len(members) - MOST_EXAMPLES:,} more")))
         seconds = result.seconds([finding.id for finding in members])

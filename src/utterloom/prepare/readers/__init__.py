@@ -21,6 +21,8 @@ READERS = {
     "kaldi": "utterloom.prepare.readers.kaldi:KaldiReader",
     "librispeech": "utterloom.prepare.readers.librispeech:LibriSpeechReader",
     "nemo": "utterloom.prepare.readers.nemo:NemoReader",
+    "lhotse": "utterloom.prepare.readers.lhotse:LhotseReader",
+    "huggingface": "utterloom.prepare.readers.huggingface:HuggingFaceReader",
     "voxpopuli": "utterloom.prepare.readers.voxpopuli:VoxPopuliReader",
     "gigaspeech": "utterloom.prepare.readers.gigaspeech:GigaSpeechReader",
     "manifest": "utterloom.prepare.readers.manifest:ManifestReader",

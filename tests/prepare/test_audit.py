@@ -236,9 +236,10 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     measured_until(2)
     with pytest.raises(KeyboardInterrupt):
         measure_all(utterances, tmp_path / "a")
+    next((tmp_path / "a" / results.PARTS_FOLDER).glob("*.parquet")).write_bytes(b"PAR1")  # a disk that forgets
     calls.clear()
     measured_until(99)
-    assert measure_all(utterances, tmp_path / "a") == whole and len(calls) == 2  # of four tasks
+    assert measure_all(utterances, tmp_path / "a") == whole and len(calls) == 3  # of four tasks
     assert hash_of_folder(tmp_path / "a") == hash_of_folder(tmp_path / "whole")
 
     calls.clear()

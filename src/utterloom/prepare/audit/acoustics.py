@@ -311,8 +311,8 @@ def near_pairs(fingerprints: list[bytes], durations_s: list[float], max_distance
                ) -> list[tuple[int, int, float]]:
     """(earlier, later, distance) of clips of about the same length whose fingerprints are near, without comparing all with all.
 
-    Locality-sensitive hashing: 32 keys a clip, each one byte of signs and the length to 2 × `max_apart_s`; clips that share a key
-    are compared. Two clips that differ in 10 % of their bits share none of the 32 with a probability of (1 − 0.9⁸)³² = 10⁻⁸.
+    Locality-sensitive hashing: up to 32 keys a clip, each one byte of signs and the length to 2 × `max_apart_s`; clips that share a
+    key are compared. Two clips that differ in 10 % of their bits share none of the 32 with a probability of (1 − 0.9⁸)³² = 10⁻⁸.
     """
     if len(fingerprints) < 2:
         return []
@@ -322,14 +322,17 @@ def near_pairs(fingerprints: list[bytes], durations_s: list[float], max_distance
     for shift in (0.0, 0.5):  # two lengths that are near share a bin of one of the two grids
         bins = np.floor(lengths + shift).astype(np.int64)
         for band in range(FINGERPRINT_BYTES):
-            keys = bins << 8 | bits[:, band]
+            tells = np.flatnonzero(np.bitwise_count(bits[:, FINGERPRINT_BYTES + band]) >= 4)  # silence shares its key with silence
+            keys = bins[tells] << 8 | bits[tells, band]
             order = np.argsort(keys, kind="stable")
+            keys, order = keys[order], tells[order]
+            alive = np.arange(len(order) - 1)  # places whose key goes on for `lag` more
             for lag in range(1, len(order)):
-                first, second = order[:-lag], order[lag:]
-                is_same = keys[first] == keys[second]
-                if not is_same.any():
+                alive = alive[alive + lag < len(order)]
+                alive = alive[keys[alive] == keys[alive + lag]]
+                if not len(alive):
                     break
-                first, second = first[is_same], second[is_same]
+                first, second = order[alive], order[alive + lag]
                 distance = _distances(bits[first], bits[second])
                 is_near = (distance <= max_distance) & (np.abs(lengths[first] - lengths[second]) <= 0.5)
                 pairs = zip(first[is_near].tolist(), second[is_near].tolist(), distance[is_near].tolist(), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,9 +64,7 @@ def measure_all(utterances: Sequence[Utterance], folder: Path, workers: int = 0)
     _measure_rest(rest, found, folder / PARTS_FOLDER, workers)
     measured = {name: found[keys[name]] for name in wanted}
     write_measured(folder / TABLE_FILE, measured)
-    for part in (folder / PARTS_FOLDER).glob("*.parquet"):
-        part.unlink()
-    (folder / PARTS_FOLDER).rmdir()
+    shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
     return measured
 
 
@@ -122,7 +121,10 @@ def _read_parts(parts: Path) -> dict[str, Measured]:
         temporary.unlink(missing_ok=True)
     found: dict[str, Measured] = {}
     for part in sorted(parts.glob("*.parquet")):
-        found.update(read_measured(part))
+        try:
+            found.update(read_measured(part))
+        except SourceError:  # of another version, or damaged: it is measured again
+            part.unlink(missing_ok=True)
     return found
 
 

@@ -82,6 +82,23 @@ def test_the_published_form_takes_the_clip_where_it_is_there(tmp_path: Path) -> 
     assert (clip.speaker, clip.split, clip.attributes["norm_words"]) == ("Ana", "dev", "da")
 
 
+def test_in_a_folder_clips_are_not_recordings_that_nothing_describes(tmp_path: Path) -> None:
+    row = {"path": "clips/c.flac", "orig_file": "lost.mp3", "start": 1.0, "end": 2.0, "words": ["da"]}
+    (tmp_path / "clips").mkdir()
+    lay(tmp_path, [row], audio=("clips/c.flac", "clips/other.flac"))
+    kept, drop = sorted(SegmentsReader().read(tmp_path), key=lambda item: isinstance(item, Drop))
+    assert isinstance(kept, Utterance) and kept.id == "clips/c"
+    assert isinstance(drop, Drop) and (drop.id, drop.reason) == ("clips/other", "no segments")
+
+
+def test_one_recording_under_two_spellings_is_one(tmp_path: Path) -> None:
+    """E-P1: 30 % of the names differed in their spaces, also from row to row; the same stretch twice has two ids."""
+    rows = [{**ROW, "file": name} for name in ("dan  1", "dan 1", "Dan 1")]
+    items = list(SegmentsReader().read(lay(tmp_path, rows, audio=("dan 1.wav",)).parent))
+    assert sorted(item.id for item in items if isinstance(item, Utterance)) == [
+        "dan 1_1853.82-1855.32", "dan 1_1853.82-1855.32~2", "dan 1_1853.82-1855.32~3"]
+
+
 @pytest.mark.parametrize(("row", "reason", "why"), [
     ({**ROW, "end": 1853.82}, "no length", "starts and ends"), ({**ROW, "end": 2}, "ends before it starts", "to 2 s"),
     ({**ROW, "start": None}, "bad times", "it has no start"), ({**ROW, "start": "soon"}, "bad times", "not a time"),

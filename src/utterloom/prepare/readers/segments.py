@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,19 @@ class SegmentsReader:
         return recordings.fingerprint(_sidecars(recordings))
 
     def read(self, source: Path) -> Iterator[Utterance | Drop]:
-        """In the order of the files and of the segments in them."""
+        """In the order of the files and of the segments in them; clips that are already cut come last."""
         recordings = Recordings(source)
-        cut: list[Utterance | Drop] = []
-        yield from read_tracks(recordings, _sidecars(recordings), lambda path: _tracks(path, recordings, cut), "JSON file")
-        yield from cut
+        cut: dict[Path, list[Utterance | Drop]] = defaultdict(list)
+        used: set[Path] = set()
+
+        def tracks_of(path: Path) -> list[Track]:
+            tracks = _tracks(path, recordings, cut)
+            used.update(cut)
+            return tracks
+
+        yield from read_tracks(recordings, _sidecars(recordings), tracks_of, "JSON file", used)
+        for items in cut.values():
+            yield from items
 
 
 def _sidecars(recordings: Recordings) -> list[Path]:
@@ -69,15 +77,16 @@ def _sidecars(recordings: Recordings) -> list[Path]:
                       f"name one: utterloom prepare segments {recordings.source}/FILE.json MANIFEST")
 
 
-def _tracks(path: Path, recordings: Recordings, cut: list[Utterance | Drop]) -> Iterable[Track]:
+def _tracks(path: Path, recordings: Recordings, cut: dict[Path, list[Utterance | Drop]]) -> list[Track]:
+    """The stretches of recordings that a file speaks of; clips that are already cut go to `cut`, by their file."""
     rows, default = _rows(path)
     by_name: dict[str, list[Segment]] = defaultdict(list)
     is_beside = default is None and recordings.source.is_dir()
     for where, row in rows:
         if isinstance(row, dict) and _text(row.get("path")) and _text(row.get("orig_file")):
             clip = recordings.find(str(row["path"]), path.parent)
-            if clip.path is not None:
-                cut.append(_clip(clip.name, clip.path, segment_of_row(where, row)))
+            if clip.path is not None and clip.file is not None:
+                cut[clip.file].append(_clip(clip.name, clip.path, segment_of_row(where, row)))
                 continue
         name = next((name for key in RECORDING_KEYS if (name := _text(row.get(key)))), None) if isinstance(row, dict) else None
         by_name[name or default or path.stem].append(segment_of_row(where, row))

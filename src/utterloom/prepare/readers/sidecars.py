@@ -26,14 +26,15 @@ from utterloom.core.errors import SourceError, nearest
 from utterloom.core.records import Drop, Span, Utterance
 from utterloom.core.timing import seconds_to_samples
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
-from utterloom.prepare.recordings import plain
+from utterloom.prepare.recordings import MOST_HINTS, plain
 
 STAGE = "prepare"
 MICROSECONDS_HZ = 1_000_000
 MOST_COMPARED = 10_000  # comparing a name with more takes too long to do for each that is missing
 _SEGMENT_ID = re.compile(
     r"(?P<recording>.+)_(?P<start>\d+(?:\.\d{1,6})?)-(?P<stop>\d+(?:\.\d{1,6})?)(?:~(?P<copy>[1-9]\d*))?", re.DOTALL | re.ASCII)
-_LOCAL_SPEAKER = re.compile(r"(?:speaker|spkr|spk|s)[\s_-]*(?:\d+|[a-z])|unknown|\?", re.IGNORECASE)
+_LOCAL_SPEAKER = re.compile(r"speaker[\s_-]*(?:\d+|[a-z])", re.IGNORECASE)
+_NOBODY = frozenset(("", "<na>", "unknown", "?"))
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -130,9 +131,12 @@ def _rounded(seconds: float) -> float:
 
 
 def speaker_in(recording: str, label: str | None) -> str | None:
-    """Who that is in the whole corpus: `SPEAKER_00` and its like are counted anew in each recording, real names are not."""
+    """Who that is in the whole corpus: `SPEAKER_00` and its like are counted anew in each recording, other names are not.
+
+    What may be a name stays one: two people under one name only keep their recordings together in a split.
+    """
     label = (label or "").strip()
-    if not label or label == "<NA>":
+    if label.lower() in _NOBODY:
         return None
     return f"{recording}/{label}" if _LOCAL_SPEAKER.fullmatch(label) else label
 
@@ -182,6 +186,7 @@ class Recordings:
         except OSError as error:
             raise SourceError(f"{source} cannot be read: {error.strerror}") from None
         self.audio = [path for path in self.files if path.suffix.lower() in AUDIO_SUFFIXES]
+        self._num_hints = 0
         self._paths = set(self.audio)
         self._folders = {path.parent for path in self.audio}
         self._by_name = _grouped(self.audio, self.name_of)
@@ -231,7 +236,9 @@ class Recordings:
             if files:
                 (file,) = files
                 return Found(self.name_of(file), file if is_exact else file.with_name(stem.name + file.suffix), file)
-        near = nearest(stem.name, (file.stem for file in self.audio)) if len(self.audio) < MOST_COMPARED else []
+        self._num_hints += 1
+        is_told = self._num_hints <= MOST_HINTS and len(self.audio) <= MOST_COMPARED
+        near = nearest(stem.name, (file.stem for file in self.audio)) if is_told else []
         return Found(name, None, None, f"there is no recording {wanted!r} in {self.folder}" +
                      (f"; names that look like it: {', '.join(near)}" if near else ""))
 
@@ -293,13 +300,15 @@ def text_of(path: Path) -> str:
 
 
 def read_tracks(
-    recordings: Recordings, sidecars: Sequence[Path], tracks_of: Callable[[Path], Iterable[Track]], kind: str
+    recordings: Recordings, sidecars: Sequence[Path], tracks_of: Callable[[Path], Iterable[Track]], kind: str,
+    used: set[Path] | None = None,
 ) -> Iterator[Utterance | Drop]:
     """Every segment of every sidecar as an utterance or a drop; a recording that none speaks of is a drop too.
 
-    `tracks_of` may raise SourceError for one file: that file is then one drop, `bad file`.
+    `tracks_of` may raise SourceError for one file: that file is then one drop, `bad file`. It may add to `used` the recordings
+    that it makes utterances of by itself.
     """
-    used: set[Path] = set()
+    used = set() if used is None else used
     placed: list[tuple[Track, Found]] = []
     for sidecar in sidecars:
         try:
@@ -315,10 +324,10 @@ def read_tracks(
                 other = recordings.find(track.or_else, sidecar.parent)
                 found = other if other.path is not None else found
             placed.append((track, found))
-    sidecars_of: dict[Path, list[str]] = defaultdict(list)
+    sidecars_of: dict[Path, dict[str, None]] = defaultdict(dict)
     for track, found in placed:
         if found.file is not None and track.is_only:
-            sidecars_of[found.file].append(str(track.sidecar.relative_to(recordings.folder)))
+            sidecars_of[found.file][str(track.sidecar.relative_to(recordings.folder))] = None
     copies: Counter[str] = Counter()
     for track, found in placed:
         if found.file is not None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
-from utterloom.models.ctc import ConformerCTCConfig, ConformerForCTC
+from utterloom.models.ctc import ConformerCTCConfig, ConformerForCTC, Dropout
 
 torch.set_num_threads(1)
 
@@ -112,3 +112,13 @@ def test_importing_utterloom_alone_imports_neither() -> None:
 
     program = "import sys, utterloom; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_dropout_drops_the_part_that_is_asked_for() -> None:
+    dropout = Dropout(0.25).train()
+    ones = torch.ones(400, 100)
+    for part, expected in ((1.0, 0.25), (0.5, 0.125), (0.0, 0.0)):
+        dropout.set_part(part)
+        dropped = float((dropout(ones) == 0).float().mean())
+        assert dropped == pytest.approx(expected, abs=0.01)
+        assert float(dropout(ones).mean()) == pytest.approx(1.0, abs=0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,17 @@ class Augmentation:
     time_masks: int = 3
     time_mask_s: float = 0.15           # ... at most this long each,
     time_mask_fraction: float = 0.2     # ... and together at most this part of the utterance
+    warmup_epochs: int = 0              # epochs in which all of this grows from nothing
+
+    def at(self, epoch: int) -> Augmentation:
+        """What of it is done in an epoch. What has not learnt anything yet learns sooner from speech as it is."""
+        if epoch >= self.warmup_epochs:
+            return self
+        part = epoch / self.warmup_epochs
+        return replace(
+            self, tempo=part * self.tempo, warp=part * self.warp, noise_probability=part * self.noise_probability,
+            frequency_mask_bands=round(part * self.frequency_mask_bands), time_mask_s=part * self.time_mask_s,
+            time_mask_fraction=part * self.time_mask_fraction)
 
 
 def _noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -59,7 +59,7 @@ class CollateFeatures:
         samples = item.samples()
         if self.augmentation is None:
             return normalise(log_mel(samples, self.parameters))
-        augmentation = self.augmentation
+        augmentation = self.augmentation.at(epoch)
         # Speech that only just holds its tokens must not be made faster: CTC would have no path left.
         fastest = round(len(samples) / (1.0 + augmentation.tempo))
         if self.parameters.num_frames(max(1, fastest)) < ctc_frames_needed(ids) * self.frames_per_token:

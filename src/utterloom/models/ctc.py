@@ -97,7 +97,12 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        self.p = p
         self.dropped_of_256 = round(256 * p)
+
+    def set_part(self, part: float) -> None:
+        """Drop this part (0 to 1) of what the configuration says, from now on."""
+        self.dropped_of_256 = round(256 * self.p * part)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.dropped_of_256:

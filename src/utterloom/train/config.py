@@ -101,6 +101,8 @@ class AugmentConfig(Config):
     """longest of them"""
     time_mask_fraction: float = Field(0.2, ge=0, le=1)
     """most of an utterance that they hide together"""
+    warmup_epochs: int = Field(0, ge=0)
+    """epochs over which all of this grows from nothing"""
 
     def build(self) -> Augmentation | None:
         return Augmentation(**self.model_dump(exclude={"enabled"})) if self.enabled else None
@@ -134,6 +136,8 @@ class TrainConfig(Config):
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     augment: AugmentConfig = AugmentConfig()
+    dropout_warmup: float = Field(0.0, ge=0, le=1)
+    """part of the budget during which dropout grows from nothing"""
     averaging: float = Field(9.0, ge=0)
     """weights are averaged over about the last 1 / (1 + this) of the steps"""
     validations: int = Field(20, ge=1)

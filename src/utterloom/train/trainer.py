@@ -34,6 +34,7 @@ from utterloom.core.ttq import TTQLedger
 from utterloom.engines.torch import CTCEngine
 from utterloom.metrics.error_rates import ErrorCounts, char_errors, word_errors
 from utterloom.models.contract import Contract
+from utterloom.models.ctc import Dropout
 from utterloom.train.checkpoint import Checkpoints
 from utterloom.train.config import TrainConfig
 from utterloom.train.gradients import FlatGradients, accumulate, choose_precision, seed_for
@@ -209,6 +210,7 @@ class Trainer:
         flat = self.gradients
         flat.buffer.zero_()
         scale = state.loss_scale if self.precision == torch.float16 else 1.0
+        self._set_dropout()
         loss_sum, count, statistics = accumulate(
             self.objective, self.network, [(seed, batch) for seed, batch in mine if batch.ids], self.device, scale, self._autocast
         )
@@ -262,6 +264,14 @@ class Trainer:
         if self.precision in (torch.bfloat16, torch.float16):
             return torch.autocast(self.device.type, dtype=self.precision)
         return contextlib.nullcontext()
+
+    def _set_dropout(self) -> None:
+        """Late dropout (Liu et al. 2023, arXiv 2303.01500): early on there is nothing yet to overfit with."""
+        if self.config.dropout_warmup:
+            part = min(1.0, self.progress() / self.config.dropout_warmup)
+            for module in self.network.modules():
+                if isinstance(module, Dropout):
+                    module.set_part(part)
 
     def _average(self) -> None:
         """Polynomial-decay averaging (Shamir & Zhang 2013): the window grows with the steps taken."""

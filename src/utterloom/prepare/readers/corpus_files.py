@@ -19,6 +19,15 @@ MOST_FOLDERS_UP = 4
 NOT_KNOWN = frozenset(("", "none", "n/a", "null", "nan"))
 
 
+def kind_of(source: Path) -> str | None:
+    """`file`, `folder`, or None for what is not there. Raises SourceError where the system will not say: a name too long, a
+    folder that may not be entered."""
+    try:
+        return "folder" if source.is_dir() else "file" if source.is_file() else None
+    except OSError as error:
+        raise SourceError(f"{source} cannot be read: {error.strerror}") from None
+
+
 def need_folder(source: Path, what: str) -> Path:
     """The folder itself. Raises SourceError when it is not there (naming what is beside it) or is a file; `what` says what is
     expected, such as "a release of Common Voice"."""

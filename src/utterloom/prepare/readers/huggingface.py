@@ -15,7 +15,7 @@ from typing import Any
 from utterloom.core.artifact import atomic_write, output_errors
 from utterloom.core.errors import MissingPackageError, SourceError, UtterloomError
 from utterloom.core.records import Drop, Span, Utterance, canonical_split
-from utterloom.prepare.readers.corpus_files import STAGE, digest, known, split_named_in, transcript
+from utterloom.prepare.readers.corpus_files import STAGE, digest, kind_of, known, split_named_in, transcript
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
 
 IDS = ("id", "utt_id", "utterance_id", "audio_id", "segment_id", "__key__")
@@ -117,9 +117,9 @@ def _name(source: Path) -> tuple[str, str | None, bool]:
     """(folder or name on the Hub, configuration, is it a folder). Raises SourceError for what can be neither."""
     whole, (before, _, config) = str(source), str(source).rpartition(":")
     for folder, chosen in ((whole, None), (before, config)):
-        if folder and Path(folder).is_dir():
+        if folder and kind_of(Path(folder)) == "folder":
             return folder, chosen, True
-    if source.is_file():
+    if kind_of(source) == "file":
         raise SourceError(f"{source} is a file, not a folder", "give the folder that holds the data set")
     # prepare makes every source absolute: a name on the Hub comes as a path below the working folder.
     below = source.relative_to(Path.cwd()) if source.is_absolute() and source.is_relative_to(Path.cwd()) else source

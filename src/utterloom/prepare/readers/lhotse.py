@@ -14,7 +14,7 @@ from typing import Any
 from utterloom.core.errors import MissingPackageError, SourceError
 from utterloom.core.log import log
 from utterloom.core.records import SPLITS, Drop, Span, Utterance
-from utterloom.prepare.readers.corpus_files import STAGE, Hints, PathRoot, digest, known, split_named_in, transcript
+from utterloom.prepare.readers.corpus_files import STAGE, Hints, PathRoot, digest, kind_of, known, split_named_in, transcript
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".yaml.gz", ".yaml")
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
@@ -45,22 +45,23 @@ def _stem(path: Path) -> str:
 def _parts(source: Path) -> list[tuple[Path, ...]]:
     """(cuts,) or (recordings, supervisions) by the names that lhotse gives its files; test and dev first, so that what is in
     several parts is not trained on. Raises SourceError where nothing of them is there, or a half is missing."""
-    if source.is_dir():
+    kind = kind_of(source)
+    if kind == "folder":
         files = sorted(path for path in source.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
-    elif source.is_file():
+    elif kind == "file":
         files = [source]
     else:
         raise SourceError(f"there is neither a file nor a folder {source}", "give a Lhotse manifest, or the folder of several")
     found: dict[str, tuple[Path, ...]] = {}
     for path in files:
-        kind = next((kind for kind in (RECORDINGS, SUPERVISIONS) if kind in path.name), CUTS)
-        key = path.name.replace(kind, "*")
-        if kind == CUTS:
-            if CUTS in path.name or not source.is_dir():
+        half = next((half for half in (RECORDINGS, SUPERVISIONS) if half in path.name), CUTS)
+        key = path.name.replace(half, "*")
+        if half == CUTS:
+            if CUTS in path.name or kind == "file":
                 found.setdefault(key, (path,))
             continue
-        pair = tuple(path.with_name(path.name.replace(kind, other)) for other in (RECORDINGS, SUPERVISIONS))
-        missing = next((half for half in pair if not half.is_file()), None)
+        pair = tuple(path.with_name(path.name.replace(half, other)) for other in (RECORDINGS, SUPERVISIONS))
+        missing = next((other for other in pair if not other.is_file()), None)
         if missing is not None:
             raise SourceError(f"{path} has no {missing.name} beside it", "Lhotse writes recordings and supervisions in pairs")
         if len(found.get(key, pair)) == 1:

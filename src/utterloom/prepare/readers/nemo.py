@@ -20,6 +20,7 @@ from utterloom.prepare.readers.corpus_files import (
     JsonObject,
     digest,
     json_rows,
+    kind_of,
     known,
     need_file,
     seconds,
@@ -57,7 +58,7 @@ class NemoReader:
 
 def _manifests(source: Path) -> list[Path]:
     """Test and dev first: an utterance that is in several manifests is not trained on."""
-    if not source.is_dir():
+    if kind_of(source) != "folder":
         manifests = [need_file(source, WHAT)]
     else:
         manifests = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())

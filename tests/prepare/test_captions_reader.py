@@ -106,6 +106,12 @@ def test_vtt_of_every_habit(tmp_path: Path) -> None:
     assert "'bad decimals'" in drops[2].detail and drops[0].seconds == 1.0
 
 
+def test_a_header_that_nothing_separates_from_the_first_caption(tmp_path: Path) -> None:
+    vtt = "WEBVTT\nKind: captions\n00:01.000 --> 00:02.000\nda\n\n00:03 -> 00:04\nne\n"
+    kept, drops = read(lay(tmp_path, t_dot_wav="", t_dot_vtt=vtt))
+    assert [u.text for u in kept] == ["da"] and [drop.detail.split(":")[0] for drop in drops] == ["line 6"]
+
+
 def test_times_that_are_not_understood_do_not_become_text(tmp_path: Path) -> None:
     """A cue with bad times is a drop of its own; the ones around it keep their words."""
     kept, drops = read(lay(tmp_path, t_dot_wav="", t_dot_srt=(

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
+from utterloom.core.timing import seconds_to_samples
 from utterloom.prepare.readers import reader
 from utterloom.prepare.readers.sidecars import (
     Found,
     Recordings,
     Segment,
+    microseconds,
     overlaps_us,
     parse_segment_id,
     seconds_of,
@@ -47,6 +49,12 @@ def test_ids_as_the_systems_wrote_them() -> None:
     for wrong in ("a_1.0", "1-2", "_1-2", "a_1--2", "a_1-2~0", "a_1e3-2"):
         with pytest.raises(ValueError):
             parse_segment_id(wrong)
+
+
+@given(st.floats(0, 1e13) | st.floats(0, 10) | st.decimals(0, 10_000, places=7).map(float))
+def test_microseconds_are_those_of_exact_decimals(seconds: float) -> None:
+    """E-P20."""
+    assert microseconds(seconds) == seconds_to_samples(seconds, 1_000_000)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda pair: (pair[0], sum(pair))), max_size=8))

@@ -80,12 +80,14 @@ def _track(path: Path, recordings: Recordings) -> Track:
     if tag and recordings.find(wanted, path.parent).file is None:
         wanted, language = tag["stem"], tag["language"]
     if is_vtt:
-        header, _, body = text.partition("\n\n")
+        lines = text.split("\n")
+        end = next((number for number, line in enumerate(lines) if not line or _LIKE_TIMES.match(line)), len(lines))
+        header = "\n".join(lines[:end])
         if "X-TIMESTAMP-MAP" in header:
             raise SourceError(f"{path} counts its times from the start of a broadcast (X-TIMESTAMP-MAP), not of the recording")
         told = re.search(r"^Language:\s*(\S+)", header, re.MULTILINE)
         language = told[1] if told else language
-        cues = list(_vtt_cues(body, header.count("\n") + 3))
+        cues = list(_vtt_cues("\n".join(lines[end:]), end + 1))
     else:
         cues = list(_srt_cues(text))
     if not cues:

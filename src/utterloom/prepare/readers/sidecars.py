@@ -30,6 +30,7 @@ from utterloom.prepare.recordings import MOST_HINTS, plain
 
 STAGE = "prepare"
 MICROSECONDS_HZ = 1_000_000
+SURELY_EXACT = 1e12  # microseconds: below, a float is off by no more than a ten-thousandth of one
 MOST_COMPARED = 10_000  # comparing a name with more takes too long to do for each that is missing
 _SEGMENT_ID = re.compile(
     r"(?P<recording>.+)_(?P<start>\d+(?:\.\d{1,6})?)-(?P<stop>\d+(?:\.\d{1,6})?)(?:~(?P<copy>[1-9]\d*))?", re.DOTALL | re.ASCII)
@@ -55,7 +56,11 @@ def parse_segment_id(text: str) -> tuple[str, float, float, int]:
 
 
 def microseconds(seconds: float) -> int:
-    """To the nearest."""
+    """To the nearest, as `seconds_to_samples` has it: exact decimals, where a product of floats is not sure enough."""
+    product = seconds * MICROSECONDS_HZ
+    whole = math.floor(product)
+    if product < SURELY_EXACT and abs(product - whole - 0.5) > 0.01:
+        return whole + (product - whole > 0.5)
     return seconds_to_samples(seconds, MICROSECONDS_HZ)
 
 
@@ -378,7 +383,7 @@ def _id_of(name: str, segment: Segment, copies: Counter[str]) -> str:
         return f"{name}: {segment.where}"
     first = segment_id(name, segment.start_s, segment.stop_s)
     copies[first] += 1
-    return segment_id(name, segment.start_s, segment.stop_s, copies[first])
+    return first if copies[first] == 1 else segment_id(name, segment.start_s, segment.stop_s, copies[first])
 
 
 def _span_us(segment: Segment) -> tuple[int, int]:

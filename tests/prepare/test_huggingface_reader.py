@@ -19,6 +19,8 @@ from utterloom.prepare.readers.huggingface import HuggingFaceReader, _name
 from utterloom.prepare.stage import PrepareConfig, prepare
 
 datasets = pytest.importorskip("datasets", reason="the extra `hub` is not installed")
+# A table that is not read to its end is left to the garbage collector by datasets.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def read(source: Path, audio: Path | None = None) -> tuple[dict[str, Utterance], dict[str, Drop]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.prepare.corpora import lay, said
 from utterloom.core.errors import SourceError
@@ -89,6 +92,33 @@ def test_a_folder_of_data_directories(tmp_path: Path) -> None:
     assert [(item.id, item.split) for item in items if isinstance(item, Utterance)] == [
         ("eval2000", "test"), ("both", "test"), ("train_dev", "dev"), ("both", "dev"), ("valid", "dev"), ("both", "dev"),
         ("train_si284", "train"), ("both", "train"), ("swbd", "swbd"), ("both", "swbd")]
+
+
+IDS = st.lists(st.sampled_from(["u1", "u2", "Đ-3", "a_b-4", "5"]), max_size=6)
+SEGMENTS = st.lists(st.tuples(*(st.sampled_from(words) for words in (
+    ["u1", "u2", "Đ-3", "a_b-4"], ["r1", "r2", "r4"], ["0", "1.5", "-3", "x"], ["2", "-1", "1e3", "nan"]))), max_size=6)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wavs=st.sets(st.sampled_from(["r1", "r2", "r3"]), min_size=1), texts=IDS, speakers=st.none() | IDS, segments=SEGMENTS)
+def test_every_line_is_an_utterance_or_a_drop(
+    tmp_path: Path, wavs: set[str], texts: list[str], speakers: list[str] | None, segments: list[tuple[str, str, str, str]]
+) -> None:
+    """Truth 1, over generated directories: none is lost, none is there twice, and nobody has a made-up speaker or text."""
+    shutil.rmtree(tmp_path / "d", ignore_errors=True)
+    lay(tmp_path / "d", {"wav.scp": "".join(f"{name} {name}.wav\n" for name in sorted(wavs)),
+                         "segments": "".join(" ".join(segment) + "\n" for segment in segments),
+                         "text": "".join(f"{name} said {name}\n" for name in texts)})
+    if speakers is not None:
+        lay(tmp_path / "d", {"utt2spk": "".join(f"{name} of-{name}\n" for name in speakers)})
+    utterances, drops = read(tmp_path / "d")
+    assert {*utterances} | {*drops} == {segment[0] for segment in segments} | {*texts}
+    for name, utterance in utterances.items():
+        (segment,) = (segment for segment in segments if segment[0] == name)
+        assert segment[1] in wavs and utterance.spans[0].path.endswith(f"/{segment[1]}.wav")
+        assert utterance.text == (f"said {name}" if name in texts else None)
+        assert utterance.speaker == (None if speakers is None else f"of-{name}")
+        assert texts.count(name) < 2 and (speakers is None or speakers.count(name) == 1)
 
 
 def test_through_prepare(tmp_path: Path) -> None:

@@ -133,6 +133,20 @@ def test_through_prepare(tmp_path: Path) -> None:
     assert card["ledger"]["in"] == 7 and card["ledger"]["ok"] == 3 and card["ledger"]["seconds_ok"] == 3.5
 
 
+def test_a_real_corpus_as_kaldi_lays_it_out(shared: Path, tmp_path: Path) -> None:
+    """yesno, in the two directories that its recipe makes: the counts and seconds of its README, in one line (E-P24)."""
+    source = shared / "data" / "yesno"
+    rows = [line.split("\t") for line in (source / "transcripts.tsv").read_text("utf-8").splitlines()[1:]]
+    for split in ("train", "test"):
+        mine = sorted(row for row in rows if row[4] == split)
+        lay(tmp_path, {f"data/{split}_yesno/wav.scp": "".join(f"{row[0]} {source}/{row[1]}\n" for row in mine),
+                       f"data/{split}_yesno/text": "".join(f"{row[0]} {row[2]}\n" for row in mine),
+                       f"data/{split}_yesno/utt2spk": "".join(f"{row[0]} global\n" for row in mine)})
+    card = prepare("kaldi", tmp_path / "data", tmp_path / "m", PrepareConfig(workers=0, dev=0))
+    assert {name: split["utterances"] for name, split in card["splits"].items()} == {"train": 31, "test": 29}
+    assert card["hours"] == pytest.approx(0.102, abs=0.0005) and card["ledger"]["dropped"] == 0
+
+
 @pytest.mark.parametrize(("files", "word"), [
     ({"text": "a b\n"}, "no wav.scp in"), ({"wav.scp": b"a \xff.wav\n"}, "not UTF-8")])
 def test_what_is_no_data_directory_is_refused(tmp_path: Path, files: dict[str, str | bytes], word: str) -> None:

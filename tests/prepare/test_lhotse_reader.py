@@ -11,6 +11,7 @@ import pytest
 from tests.prepare.corpora import lay, said
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
+from utterloom.prepare.readers.kaldi import KaldiReader
 from utterloom.prepare.readers.lhotse import LhotseReader
 from utterloom.prepare.stage import PrepareConfig, prepare
 
@@ -109,6 +110,25 @@ def test_a_folder_of_parts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     utterances, drops = read(tmp_path)
     assert not drops and [(name, u.split) for name, u in utterances.items()] == [
         ("s-test-other", "test"), ("s-valid", "dev"), ("s-train", "train")]
+
+
+def test_what_lhotse_exports_to_kaldi_is_the_same_corpus(tmp_path: Path) -> None:
+    """Two readers, one corpus: lhotse's own converter lies between them. Of FLAC it makes commands, which are not executed."""
+    lay(tmp_path, {"train/a.wav": SECONDS, "train/b.wav": 2.0, "train/c.flac": 1.0})
+    recordings = [lhotse.Recording.from_file(path, recording_id=path.stem) for path in sorted((tmp_path / "train").iterdir())]
+    segments = [supervision(name, of, start, length, speaker=f"p{of}", language="vi")
+                for name, of, start, length in (
+                    ("s1", "a", 0.125, 1.5), ("s2", "a", 2.25, 1.0), ("s3", "b", 0.5, 0.25), ("s4", "c", 0.0, 0.5))]
+    pair(tmp_path / "l", "train", recordings, segments)
+    lhotse.kaldi.export_to_kaldi(lhotse.RecordingSet.from_recordings(recordings), lhotse.SupervisionSet.from_segments(segments),
+                                 tmp_path / "k" / "train")
+    ours, (theirs, drops) = read(tmp_path / "l")[0], said(KaldiReader(), tmp_path / "k" / "train")
+    assert set(ours) == {"s1", "s2", "s3", "s4"} and drops["s4"].reason == "recording is a command"
+    for name, one in theirs.items():
+        other = ours.pop(name)
+        assert (one.text, one.speaker, one.language, one.split) == (other.text, other.speaker, other.language, other.split)
+        assert one.spans[0].path == other.spans[0].path and times(one) == pytest.approx(times(other))
+    assert set(ours) == {"s4"}
 
 
 def test_through_prepare(tmp_path: Path) -> None:

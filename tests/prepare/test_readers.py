@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_what_is_not_there_is_an_error_for_people(name: str, tmp_path: Path) -> 
 def test_every_reader_is_in_the_walk(name: str) -> None:
     assert name in READERS
     assert f"`{name}`" in (ROOT / "docs" / "walk" / "prepare.md").read_text(encoding="utf-8")
+
+
+def test_every_shared_corpus_has_what_its_readme_says(shared: Path) -> None:
+    """E-P24: counts are asserted where data come in; split by split, and every recording is there."""
+    readmes = sorted((shared / "data").glob("*/README.md"))
+    assert len(readmes) >= 12
+    for readme in readmes:
+        lines = readme.read_text(encoding="utf-8").splitlines()
+        said = dict(line[2:].split(": ", 1) for line in lines if line.startswith("- ") and ": " in line)
+        items = list(reader("table").read(readme.parent / "transcripts.tsv"))
+        found = [item for item in items if isinstance(item, Utterance)]
+        assert len(found) == len(items) == int(said["utterances"]), readme
+        splits = Counter(utterance.split for utterance in found)
+        assert splits == {split: int(count) for split, count in (pair.split() for pair in said["splits"].split(", "))}, readme
+        assert all(Path(utterance.spans[0].path).is_file() for utterance in found), readme
 
 
 def test_a_reader_that_is_not_there_names_what_is() -> None:

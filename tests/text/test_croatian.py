@@ -25,7 +25,8 @@ def test_thousands_agree_with_what_is_before_them(number: str, words: str) -> No
 
 @pytest.mark.parametrize(("number", "case", "words"), [
     ("1", "fn", "prva"), ("3", "mg", "trećeg"), ("3", "fn", "treća"), ("23", "nn", "dvadeset treće"), ("7", "ml", "sedmom"),
-    ("100", "fn", "stota"), ("200", "mn", "dvjestoti"), ("1000", "fg", "tisućite"), ("1991", "fg", "tisuću devetsto devedeset prve"),
+    ("100", "fn", "stota"), ("200", "mn", "dvjestoti"), ("1000", "fg", "tisućite"),
+    ("1991", "fg", "tisuću devetsto devedeset prve"),
     ("2000", "fl", "dvijetisućitoj"), ("40", "pg", "četrdesetih"), ("0", "mn", "nulti")])
 def test_ordinals(number: str, case: str, words: str) -> None:
     """CLDR has "st prvi" and "tisućui"."""

@@ -201,9 +201,9 @@ def _unigram_pieces(texts: list[str], vocab_size: int) -> list[tuple[str, float]
     model = io.BytesIO()
     # One thread and no subsampling: the sums are then in one order. No control symbols, no normalisation: texts are normalised.
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(usable), model_writer=model, model_type="unigram",
-        vocab_size=max(vocab_size, len(characters) + 2) - 1, character_coverage=1.0, normalization_rule_name="identity", remove_extra_whitespaces=False,
-        hard_vocab_limit=False, num_threads=1, max_sentence_length=1 << 24, bos_id=-1, eos_id=-1, pad_id=-1, unk_id=0, unk_piece=free, minloglevel=3)
+        sentence_iterator=iter(usable), model_writer=model, model_type="unigram", character_coverage=1.0, hard_vocab_limit=False,
+        vocab_size=max(vocab_size, len(characters) + 2) - 1, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        num_threads=1, max_sentence_length=1 << 24, bos_id=-1, eos_id=-1, pad_id=-1, unk_id=0, unk_piece=free, minloglevel=3)
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     scores = {trained.id_to_piece(number): trained.get_score(number) for number in range(1, trained.get_piece_size())}
     worst = min(scores.values(), default=0.0)

@@ -78,6 +78,7 @@ NORMALISERS = {form.name: form for form in (
     Normaliser("whisper-en", 1, "whisper_en:whisper_en", "English as the Whisper models are scored, byte for byte", published=True),
     Normaliser("vi", 1, "vi:vi", "Vietnamese as it is read aloud, northern standard"),
     Normaliser("hr", 1, "hr:hr", "Croatian as it is read aloud"),
+    Normaliser("sr", 1, "sr:sr", "Serbian as it is read aloud, both scripts in Latin letters"),
 )}
 
 

@@ -78,6 +78,8 @@ hr = SouthSlavic(
     months=("siječnja", "veljače", "ožujka", "travnja", "svibnja", "lipnja", "srpnja", "kolovoza", "rujna", "listopada",
     "studenoga?",
             "prosinca"),
+    months_named=("siječanj", "veljača", "ožujak", "travanj", "svibanj", "lipanj", "srpanj", "kolovoz", "rujan", "listopad",
+                  "studeni", "prosinac"),
     units=UNITS,
     currencies={"€": _EURO, "EUR": _EURO, "kn": _KUNA, "HRK": _KUNA, "$": _DOLLAR, "USD": _DOLLAR, "£": _POUND, "GBP": _POUND},
     powers={"mil": (("milijun", "milijuna", "milijuna"), "m"), "mlrd": (("milijarda", "milijarde", "milijardi"), "f"),

@@ -74,7 +74,9 @@ class SouthSlavic:
 
     cldr: str
     months: tuple[str, ...]
-    """in the genitive"""
+    """in the genitive: petnaestog svibnja"""
+    months_named: tuple[str, ...]
+    """in the nominative: petnaesti svibanj"""
     units: Mapping[str, tuple[Forms, str]]
     """forms and gender of what is written after a number"""
     currencies: Mapping[str, tuple[Forms, str, Forms, str]]
@@ -91,6 +93,7 @@ class SouthSlavic:
     four_times: str
     """what "-year-old" is made with: četvero"""
     prepare: Callable[[str], str] = field(default=lambda text: text)
+    half: str = "pol"
     comma: str = "zarez"
     point: str = "točka"
     equals: str = "jednako"
@@ -205,6 +208,10 @@ class SouthSlavic:
             return match[0]
         return f" {self.ordinal(str(number), self._case(match[2]))} "
 
+    def _roman_beside(self, match: Match) -> str:
+        """Without a dot only before a noun that ordinals stand with, as Serbian writes it."""
+        return self._roman_before(match) if match[2].lower() in self._cases else match[0]
+
     def _date(self, match: Match) -> str:
         day, month, year = match["d"], match["m"], match["y"]
         if not is_date(day, month):
@@ -213,7 +220,8 @@ class SouthSlavic:
 
     def _day_of_month(self, match: Match) -> str:
         year = f" {self.ordinal(match['y'], 'fg')}" if match["y"] else ""
-        return f" {self.ordinal(match['d'], 'mg')} {match['month']}{year} "
+        case = "mn" if match["month"].lower() in self.months_named else "mg"
+        return f" {self.ordinal(match['d'], case)} {match['month']}{year} "
 
     def _years_old(self, match: Match) -> str:
         digits = match[1]
@@ -236,9 +244,9 @@ class SouthSlavic:
             values = (str(int(value)) for value in (hour, minute, second))
             parts = [self.counted(value, *unit).strip() for value, unit in zip(values, units, strict=True)]
             return f" {parts[0]} {parts[1]} i {parts[2]} "
-        if int(minute) == 0:
-            return self.counted(hour, *self.units["h"])
         said = match.groupdict().get("said")
+        if int(minute) == 0:
+            return f" {self.cardinal(hour)} {said} " if said else self.counted(hour, *self.units["h"])
         return f" {self.cardinal(hour)} i {self.cardinal(str(int(minute)))} {said or ''} "
 
     def _money(self, match: Match) -> str:
@@ -257,7 +265,7 @@ class SouthSlavic:
     def _fraction(self, match: Match) -> str:
         above, below = match["a"], match["b"]
         if match["w"] and (above, below) == ("1", "2"):
-            return f" {self.cardinal(match['w'])} i pol "
+            return f" {self.cardinal(match['w'])} i {self.half} "
         whole = f"{self.cardinal(match['w'])} i " if match["w"] else ""
         if len(above) <= 3 and len(below) <= 2 and 2 <= int(below) <= 10 and 0 < int(above) < int(below):
             return f" {whole}{self.counted(above, self.fractions[int(below) - 2], 'f').strip()} "
@@ -273,7 +281,8 @@ class SouthSlavic:
     def _abbreviation_rules(self) -> list[Rule]:
         return rules(
             *self.abbreviations, (r"&", " i "), (r"(?<=[\w.]) ?\b([IVX]+)\.(?=\s+([^\W\d_]+))", self._roman_before_space),
-            (r"^([IVX]+)\.(?=\s+([^\W\d_]+))", self._roman_before), (r"\b([IVX]{2,})\.", self._roman))
+            (r"^([IVX]+)\.(?=\s+([^\W\d_]+))", self._roman_before), (r"\b([IVX]{2,})\.", self._roman),
+            (r"\b([IVX]+)(?=\s+([^\W\d_]+))", self._roman_beside))
 
     def _roman_before_space(self, match: Match) -> str:
         return self._roman_before(match) if match[0].startswith(" ") or match.start() == 0 else match[0]
@@ -291,8 +300,8 @@ class SouthSlavic:
             (r"(?<![\d./-])(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?![\d.-]*\d)", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})\. ?(?P<m>\d{1,2})\. ?(?P<y>[12]\d{3})(?!\d)\.?", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})/(?P<m>\d{1,2})/(?P<y>[12]\d{3})(?![\d/])\.?", self._date),
-            (rf"(?<![\d.,])(?P<d>[0-3]?\d)\.? ?(?P<month>(?i:{'|'.join(self.months)})\b)(?: (?P<y>[12]\d{{3}})\b(?:\.(?!\d))?)?",
-             self._day_of_month),
+            (rf"(?<![\d.,])(?P<d>[0-3]?\d)\.? ?(?P<month>(?i:{'|'.join(self.months + self.months_named)})\b)"
+             r"(?: (?P<y>[12]\d{3})\b(?:\.(?!\d))?)?", self._day_of_month),
             (rf"(?i:\b({_BEFORE}))\s+(\d{{1,4}})\.(?!\d)", self._ordinal_after),
             (r"(?<![\d.,])(\d{2,4})-ih\b", lambda match: f" {self.ordinal(match[1], 'pg')} "),
             (r"(?<![\d.,])(\d{2,3})-(?:ak|tak|tinjak)\b", self._about),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -87,3 +90,16 @@ def test_a_number_of_thousands_of_digits_stays_as_it_is() -> None:
     digits = "7" * 5000
     assert normaliser("whisper-en")(f"pi {digits} {digits}.5 thousand") == f"pi {digits} {digits}.5 1000"
     assert normaliser("whisper-en")(f"{digits[:4200]} decillion thousand dollars").startswith("$")
+
+
+def test_the_benchmark_compares_and_measures() -> None:
+    """How fast anything is, is not tested."""
+    pytest.importorskip("psutil", reason="psutil is not installed")
+    published()
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "normalisers.py"
+    done = subprocess.run([sys.executable, str(script), "--json", "--lines", "60", "--rounds", "2"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["lines"] for row in rows} == {"sentences", "everything at once", "mostly numbers and signs"}
+    assert all(row["lines_per_cpu_s"] > 0 and len(row["rounds"]) == 2 and row["ours_over_it"]["median"] > 0 for row in rows)

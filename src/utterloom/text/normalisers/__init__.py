@@ -79,6 +79,8 @@ NORMALISERS = {form.name: form for form in (
     Normaliser("vi", 1, "vi:vi", "Vietnamese as it is read aloud, northern standard"),
     Normaliser("hr", 1, "hr:hr", "Croatian as it is read aloud"),
     Normaliser("sr", 1, "sr:sr", "Serbian as it is read aloud, both scripts in Latin letters"),
+    Normaliser("de", 1, "de:de", "German as it is read aloud"),
+    Normaliser("en", 1, "en:en", "English as it is read aloud in America"),
 )}
 
 

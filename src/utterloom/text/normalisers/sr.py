@@ -41,7 +41,8 @@ sr = SouthSlavic(
             "hilj": (("hiljada", "hiljade", "hiljada"), "f")},
     abbreviations=(
         (r"\bnpr\.", "na primer "), (r"\btj\.", "to jest "), (r"\bitd\b\.", "i tako dalje "), (r"\bi sl\.", "i slično "),
-        (r"\bi dr\.", "i drugi "), (r"\b[dD]r(?:\.|(?=\s+[A-ZČĆĐŠŽ]))", "doktor "), (r"\b[pP]rof\.", "profesor "), (r"\b[čČ]l\. ?(?=\d)", "član "),
+        (r"\bi dr\.", "i drugi "), (r"\b[dD]r(?:\.|(?=\s+[A-ZČĆĐŠŽ]))", "doktor "), (r"\b[pP]rof\.", "profesor "),
+        (r"\b[čČ]l\. ?(?=\d)", "član "),
         (r"\bst\. ?(?=\d)", "stav "), (r"\b[bB]r\. ?(?=\d)", "broj "), (r"\bstr\. ?(?=\d)", "strana "), (r"\bgod\.", "godine "),
         (r"\b[uU]l\.", "ulica "), (r"\btel\.", "telefon "), (r"\b[tT]zv\.", "takozvani ")),
     fractions=(("polovina", "polovine", "polovina"), ("trećina", "trećine", "trećina"), ("četvrtina", "četvrtine", "četvrtina"),

@@ -49,7 +49,10 @@ _CURRENCY = "|".join(map(re.escape, CURRENCIES))
 _POWER = "|".join(POWERS)
 _DATIVE = "am|vom|zum|dem|den|bis|ab|seit|beim|im|des|einem|dieses|jedem"
 _BEFORE = rf"(?:\b(?P<dative>(?i:{_DATIVE}))\s+|\b(?P<nominative>(?i:der|die|das))\s+)"
-_ORDERED = "Jahrhundert|Weltkrieg|Mal|Platz|Klasse|Tag|Runde|Stock|Liga|Kapitel|Satz|Akt|Auflage|Etage|Geburtstag"
+# What an ordinal without article ends in before them: dritter Tag, drittes Mal, dritte Runde.
+_ORDERED = {**dict.fromkeys(("Weltkrieg", "Platz", "Tag", "Stock", "Satz", "Akt", "Geburtstag"), "r"),
+            **dict.fromkeys(("Jahrhundert", "Jahrtausend", "Mal", "Kapitel", "Jahr", "Semester"), "s"),
+            **dict.fromkeys(("Klasse", "Runde", "Liga", "Auflage", "Etage", "Bundesliga", "Stunde"), "")}
 
 
 def de(text: str) -> str:
@@ -84,7 +87,7 @@ def _year(digits: str) -> str:
 def _ordinal(digits: str, match: Match) -> str:
     if len(digits) > MOST_DIGITS:
         return one_by_one(digits, DIGITS)
-    ending = "n" if match["dative"] else "" if match["nominative"] else "r"
+    ending = "n" if match["dative"] else "" if match["nominative"] else _ORDERED.get(match.groupdict().get("noun") or "", "r")
     return f"{spelled(int(digits), 'de', 'spellout-ordinal')}{ending}"
 
 
@@ -94,6 +97,10 @@ def _article(match: Match) -> str:
 
 def _one_ordinal(match: Match) -> str:
     return f" {_article(match)} {_ordinal(match['d'], match)} "
+
+
+def _two_ordinals(match: Match) -> str:
+    return f" {_article(match)} {_ordinal(match['d'], match)} {match['and']} {_ordinal(match['e'], match)} "
 
 
 def _date(match: Match) -> str:
@@ -189,10 +196,10 @@ def _number_rules() -> list[Rule]:
         (r"(?<![\w.,/:-])0\d{2,4}[ /-]\d{3,}(?:[ -]\d+)*(?![.,/:]\d)", _telephone),
         (rf"{_BEFORE}?(?<![\d./-])(?P<y>\d{{4}})-(?P<m>\d{{1,2}})-(?P<d>\d{{1,2}})(?![\d.-]*\d)", _date),
         (rf"{_BEFORE}?(?<![\d.,/-])(?P<d>\d{{1,2}})\. ?(?P<m>\d{{1,2}})\. ?(?P<y>[12]\d{{3}})(?!\d)", _date),
-        (rf"{_BEFORE}(?P<d>\d{{1,2}})\.(?= (?:bis|und|oder) (?:zum )?\d{{1,2}}\.)", _one_ordinal),
+        (rf"{_BEFORE}(?P<d>\d{{1,2}})\. (?P<and>bis zum|bis|und|oder) (?P<e>\d{{1,2}})\.(?= [A-ZÄÖÜ])", _two_ordinals),
         (rf"{_BEFORE}?(?<![\d.,])(?P<d>\d{{1,2}})\. ?(?P<month>{MONTHS})\b(?: (?P<y>[12]\d{{3}})\b(?![.,]\d))?", _date_with_month),
         (rf"{_BEFORE}(?P<d>\d{{1,4}})\.(?= [A-ZÄÖÜ])", _one_ordinal),
-        (rf"{_BEFORE}?(?<![\d.,])(?P<d>\d{{1,3}})\.(?= (?:{_ORDERED}))", _one_ordinal),
+        (rf"{_BEFORE}?(?<![\d.,])(?P<d>\d{{1,3}})\.(?= (?P<noun>{'|'.join(_ORDERED)})\b)", _one_ordinal),
         (r"(?<![\w.,:])([01]?\d|2[0-4])[:.]([0-5]\d) ?Uhr\b", _time), (r"(?<![\w.,:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", _time),
         (r"(?<![\w.,:])1 Uhr\b", "ein Uhr"),
         (r"(?<![\d.,])(\d0|[12]\d{2}0)er\b", lambda match: f" {_year(match[1])}er"),

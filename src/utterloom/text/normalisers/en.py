@@ -173,8 +173,11 @@ def _word_rules() -> list[Rule]:
 def _number_rules() -> list[Rule]:
     currency = "|".join(map(re.escape, CURRENCIES))
     return rules(
-        (r"(?<![\w.,/-])\(?\d{3}\)?[ .-]?\d{3}[.-]\d{4}(?![\d-])", _digits), (r"(?<![\w.,/-])\d{3}-\d{4}(?![\d-])", _digits),
+        (r"(?<![\w.,/-])(?:1-)?\(?\d{3}\)?[ .-]?\d{3}[.-]\d{4}(?![\d-])", _digits), (r"(?<![\w.,/-])\d{3}-\d{4}(?![\d-])", _digits),
         (r"(?i:(?<=\bcall |\bdial ))\d{3}\b(?![.,:-]\d)", _digits), (r"(?<![\d.,/])24/7(?![\d/])", " twenty four seven "),
+        (r"(?<![\d.,/])9/11(?![\d/])", " nine eleven "),
+        (r"(?<![\w.,:])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\d:])",
+         lambda match: f" {' '.join(_cardinal(str(int(part))) for part in match.groups())} "),
         (r"(?<![\d./-])(\d{4})-(\d{1,2})-(\d{1,2})(?![\d.-]*\d)", _iso_date),
         (rf"\b(?P<month>{_MONTH}) (?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (?P<y>[12]\d{{3}})\b)?(?![:.,]?\d)", _month_day),
         (rf"(?:\b[Tt]he )?(?<![\d.,/-])(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<month>{_MONTH})"
@@ -184,6 +187,7 @@ def _number_rules() -> list[Rule]:
         (r"(?<![\w.,:])(?P<h>1?\d) ?(?P<half>[AaPp]\.?[Mm]\b\.?)", lambda match: f" {_cardinal(match['h'])} {match['half'][0]} m "),
         (r"(?<![\d.,])(\d+)(?:st|nd|rd|th)\b", lambda match: f" {_ordinal(match[1])} "),
         (rf"(?P<sign>{currency}) ?(?P<n>{NUMBER_EN})(?: (?P<power>{_POWERS})\b)?", _money),
+        (rf"(?<![\w.,-])({NUMBER_EN}) ?[-–] ?(?={NUMBER_EN} ?(?:{_UNIT})(?!\w))", r"\1 to "),
         (rf"(?<![\d.,])({NUMBER_EN}) ?({_UNIT})(?!\w)",
          lambda match: f" {_year_or_number(match[1])} {UNITS[match[2]][match[1] != '1']} "),
         (rf"(?<=\d) ?{FRACTION_SLASH} ?(?=\d)", FRACTION_SLASH),

@@ -37,7 +37,7 @@ _STEMS = {"nula": "nult", "jedan": "prv", "dva": "drug", "tri": "treć", "četir
 _ENDINGS = {"mn": ("i", "i"), "mg": ("og", "eg"), "ml": ("om", "em"), "mi": ("im", "im"), "nn": ("o", "e"), "ng": ("og", "eg"),
             "nl": ("om", "em"), "ni": ("im", "im"), "fn": ("a", "a"), "fg": ("e", "e"), "fl": ("oj", "oj"), "fa": ("u", "u"),
             "fi": ("om", "om"), "pg": ("ih", "ih")}
-_MASCULINE = ("razred saziv dan put rat kat krug kongres sat red amandman korak milenij milenijum rođendan "
+_MASCULINE = ("razred saziv dan put rat kat krug kongres kvartal sat red amandman korak milenij milenijum rođendan "
               "mandat sastav festival turnir tjedan vek deo")
 _FEMININE = ("godin sjednic sednic točk tačk obljetnic godišnjic gimnazij brigad osob stranic minut sezon rund utakmic kategorij "
              "generacij etap faz verzij divizij skupin grup obitelj")
@@ -48,12 +48,14 @@ _IRREGULAR = {"članak": "mn", "članka": "mg", "članku": "ml", "člankom": "mi
               "tjedna": "mg", "tjednu": "ml", "mjesec": "mn", "mjeseca": "mg", "mesec": "mn", "meseca": "mg", "veka": "mg",
               "veku": "ml",
               "svjetski": "mn", "svjetskog": "mg", "svjetskom": "ml", "svetski": "mn", "svetskog": "mg", "svetskom": "ml"}
+_ANIMATE = ("nika", "telja")  # of persons, in the accusative: jednog zastupnika
+_NOT_ANIMATE = frozenset(("klinika", "kronika", "hronika", "tehnika", "panika", "mehanika", "elektronika", "botanika", "keramika"))
 _GENDERS = {"m": "masculine", "f": "feminine", "n": "neuter"}
 # Short words after a number that say nothing of its gender.
 _NO_NOUNS = frozenset(str.split(
     "i ili je se te ne će sve koje koji gdje gde a u na za do od iz po sa s o ni da li kroz prema puta ako plus minus jednako "
     "točka tačka zarez"))
-_BEFORE = "člana?k\\w*|stavk?\\w{0,3}|stavak|član[auo]?m?|toč[ck]\\w{0,2}|tač[ck]\\w{0,2}"
+_BEFORE = "člana?k\\w*|stavk?\\w{0,3}|stavak|član[auo]?m?|toč[ck]\\w{0,2}|tač[ck]\\w{0,2}|godin\\w{1,2}"
 
 
 def noun_cases() -> dict[str, str]:
@@ -142,7 +144,7 @@ class SouthSlavic:
         written = parse(text)
         if not written.fraction:
             words = self.cardinal(written.whole, gender)
-            return f"{words[:-5]}{one}" if one and words.endswith("jedna") else words
+            return f"{words[:-5]}{one}" if one and words.endswith(("jedan", "jedna")) else words
         fraction = (one_by_one(written.fraction, DIGITS) if len(written.fraction) > 2 or written.fraction[0] == "0"
                     else self.cardinal(written.fraction, gender))
         return f"{self.cardinal(written.whole)} {self.comma} {fraction}"
@@ -165,6 +167,8 @@ class SouthSlavic:
         whole = parse(text).whole
         if not after or after in _NO_NOUNS or whole[-1] not in "12" or whole[-2:] in ("11", "12"):
             return f" {self.number(text)} "
+        if whole[-1] == "1" and after.endswith(_ANIMATE) and after not in _NOT_ANIMATE:
+            return f" {self.number(text, 'm', 'jednog')} "
         if whole[-1] == "1":
             if after[-1] in "au":
                 return f" {self.number(text, 'f', 'jednu' if after[-1] == 'u' else None)} "
@@ -182,7 +186,7 @@ class SouthSlavic:
         if noun in self._cases:
             return self._cases[noun]
         for ending, case in (("oga", "mg"), ("og", "mg"), ("eg", "mg"), ("oj", "fl"), ("om", "ml"), ("a", "fn"), ("o", "nn"),
-                             ("e", "nn")):
+                             ("e", "nn"), ("u", "ml")):
             if noun.endswith(ending):
                 return case
         return "mn"
@@ -194,6 +198,17 @@ class SouthSlavic:
         if match[2].lower() in _NO_NOUNS:
             return f" {self.ordinal(digits, 'fg' if len(digits) == 4 else 'mn')} "
         return f" {self.ordinal(digits, self._case(match[2]))} "
+
+    def _ordinal_with_next(self, match: Match) -> str:
+        """The first of two: od 1. do 15. srpnja."""
+        noun = match[2].lower()
+        months = re.fullmatch("|".join(self.months), noun)
+        return f" {self.ordinal(match[1], 'mg' if months else self._case(noun))}"
+
+    def _two_ordinals(self, match: Match) -> str:
+        if not is_date(match[2], match[3]):
+            return match[0]
+        return f"{match[1]} {self.ordinal(match[2], 'mg')} {self.ordinal(match[3], 'mg')} "
 
     def _ordinal_after(self, match: Match) -> str:
         return f"{match[1]} {self.ordinal(match[2], self._case(match[1]))} "
@@ -300,13 +315,17 @@ class SouthSlavic:
             (r"(?<![\d./-])(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?![\d.-]*\d)", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})\. ?(?P<m>\d{1,2})\. ?(?P<y>[12]\d{3})(?!\d)\.?", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})/(?P<m>\d{1,2})/(?P<y>[12]\d{3})(?![\d/])\.?", self._date),
+            (rf"(?<![\d.,])(\d{{1,3}})\.(?= (?:i|do|ili|te|-|–) \d{{1,3}}\. ({word}))", self._ordinal_with_next),
             (rf"(?<![\d.,])(?P<d>[0-3]?\d)\.? ?(?P<month>(?i:{'|'.join(self.months + self.months_named)})\b)"
              r"(?: (?P<y>[12]\d{3})\b(?:\.(?!\d))?)?", self._day_of_month),
+            (r"(?i:\b(dana|od|do|datum\w*))\s+(\d{1,2})\. ?(\d{1,2})\.(?! ?\d)", self._two_ordinals),
             (rf"(?i:\b({_BEFORE}))\s+(\d{{1,4}})\.(?!\d)", self._ordinal_after),
+            (r"(?<![\d.,])([12]\d{3})\.(?=[,;)])", lambda match: f" {self.ordinal(match[1], 'fg')}"),
             (r"(?<![\d.,])(\d{2,4})-ih\b", lambda match: f" {self.ordinal(match[1], 'pg')} "),
             (r"(?<![\d.,])(\d{2,3})-(?:ak|tak|tinjak)\b", self._about),
             (r"(?<![\d.,])(\d{1,3})-?(godišnj\w+)", self._years_old),
-            (r"(?<![\d.,])(?P<h>[01]?\d|2[0-4])[:.](?P<m>[0-5]\d)(?: ?h| (?P<said>sati|časova))(?!\w)", self._time),
+            (r"(?<![\d.,])(?P<h>[01]?\d|2[0-4])(?:[:.]|(?<=\bu \d),|(?<=\bu \d\d),)"
+             r"(?P<m>[0-5]\d)(?: ?h| (?P<said>sati|časova))(?!\w)", self._time),
             (r"(?<![\w.,:])(?P<h>[01]?\d|2[0-4]):(?P<m>[0-5]\d):(?P<s>[0-5]\d)(?![\d:])", self._time),
             (r"(?<![\w.,:])(?P<h>[01]?\d|2[0-4]):(?P<m>[0-5]\d)(?![\d:])", self._time),
             (r"(?i:\b(u|o|po|pri))\s+([12]\d{3})\.(?! ?\d| godin)", lambda match: f"{match[1]} {self.ordinal(match[2], 'fl')} "),

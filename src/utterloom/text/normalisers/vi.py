@@ -104,6 +104,13 @@ def _day_and_month(match: Match) -> str:
     return f"{'' if match[1].lower() == 'ngày' else match[1]}{_date(match[2], match[3])}"
 
 
+def _days_of_month(match: Match) -> str:
+    first, last, month = match.groups()[1:]
+    if not (is_date(first, month) and is_date(last, month) and int(first) < int(last)):
+        return match[0]
+    return f" {match[1] or ''} ngày {_day(first)} đến {_date(last, month)}"
+
+
 def _month_and_year(match: Match) -> str:
     return f" tháng {_tu(match[1])} năm {_plain(match[2])} " if is_date(1, match[1]) else match[0]
 
@@ -167,12 +174,13 @@ def _number_rules() -> list[Rule]:
         # Telephones, before anything takes their digits apart.
         (r"\+\d{1,3}(?:[ .-]?\d{2,4}){2,5}(?!\d)", _telephone),
         (r"(?<![\w.,/:-])0\d{1,3}(?:[ .-]?\d{3,4}){2,3}(?![\d/])", _telephone),
-        (r"(?<![\w.,/])1[89]00[ .-]?\d{4,6}(?!\d)", _telephone),
+        (r"\(0\d{1,3}\) ?\d{3,4}[ .-]?\d{3,4}(?!\d)", _telephone), (r"(?<![\w.,/])1[89]00[ .-]?\d{4,6}(?!\d)", _telephone),
         (r"(?i:\b(gọi|số))\s+(11[345])\b(?![.,/]\d)", lambda match: f"{match[1]} {EMERGENCY[match[2]]} "),
         # Dates.
         (r"(?i:\bngày\s+)?(?<![\d./-])(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?![\d./-]*\d)", _whole_date),
         (r"(?i:\bngày\s+)?(?<![\d.,/-])(?P<d>\d{1,2})([/.-])(?P<m>\d{1,2})\2(?P<y>\d{4})(?!\d)", _whole_date),
         (r"(?i:\b(ngày|sáng|trưa|chiều|tối|đêm|hôm|từ|đến|tới|trước|sau))\s+" + _D12 + "/" + _D12 + r"(?![\d/])", _day_and_month),
+        (r"(?i:\b(từ))?\s*(?<![\d.,/-])" + _D12 + r"\s?[-–]\s?" + _D12 + "/" + _D12 + r"(?![\d/])", _days_of_month),
         (r"(?i:\bquý)\s+([1-4])[/-](\d{4})(?!\d)", lambda match: f"quý {_plain(match[1])} năm {_plain(match[2])} "),
         (r"(?i:\btháng\s+)" + _D12 + r"[/-](\d{4})(?![\d/])", _month_and_year),
         (r"(?<![\d.,/-])" + _D12 + r"/([12]\d{3})(?![\d/])", _month_and_year),
@@ -195,6 +203,7 @@ def _number_rules() -> list[Rule]:
         (r"(?<=\d)\s?k(?![\w/])", " nghìn "), (r"(?<=\d)\s?tr(?![\w/])\.?", " triệu "),
         (rf"(?<=\d)\s?({_UNIT})(?!\w)", lambda match: f" {UNITS[match[1]]} "),
         (rf"(?<=đồng)\s*/\s?({_UNIT})(?!\w)", lambda match: f" trên {UNITS[match[1]]} "),
+        (r"(?:(?<=đồng)|(?<=nghìn)|(?<=ngàn)|(?<=triệu)|(?<=tỷ)|(?<=tỉ)|(?<=đô la))\s*/\s?(?=[^\W\d])", " trên "),
         # What stands between numbers.
         (rf"{_CUE}(?:(?<![\d.,])(?P<w>\d+) )?(?<![\d.,/])(?P<a>\d+){FRACTION_SLASH}(?P<b>\d+)", _fraction),
         (rf"{_CUE}(?P<w>(?!))?(?<![\d.,/])(?P<a>\d+)/(?P<b>\d+)(?![\d/])", _fraction),

@@ -89,6 +89,7 @@ def test_what_basic_makes_of_the_worlds_writing(raw: str, normal: str) -> None:
 
 
 def test_a_view_is_found_by_name_and_by_version() -> None:
+    """K2: every text of record is a view with a name, the same for training and scoring."""
     assert normaliser("basic") is normaliser("basic@1")
     for name, word in (("basik", "no text view"), ("basic@9", "not in this utterloom")):
         with pytest.raises(ConfigError, match=word):

@@ -152,13 +152,14 @@ class _Numbers:
                 position += self._take(position, word, *entry)
                 continue
             bare = word[1:] if word[0] in "£€$¢" else word
-            if bare and (bare.isdecimal() or "." in bare) and _is_number(bare):
+            if (bare.isdecimal() or ("." in bare and bare[0].isdecimal())) and _is_number(bare):
                 self._take_digits(word, bare)
-            else:
-                if self.value is not None:
-                    self._flush()
-                write(f"{self.sign}{spellings.get(word, word)}")
-                self.sign = ""
+                position += 1
+                continue
+            if self.value is not None:
+                self._flush()
+            write(f"{self.sign}{spellings.get(word, word)}")
+            self.sign = ""
             position += 1
         if self.value is not None:
             self._flush()
@@ -433,10 +434,12 @@ def _run(tokens: list[_Token]) -> str:
 
 def _whole_line(tokens: list[str], found: list[_Token | str]) -> str:
     """A line on which a number and its ending, or "and a half", may be words apart."""
-    if any(not isinstance(one, str) and one.is_half for one in found):
+    line = " ".join([one if isinstance(one, str) else " ".join(one.words) for one in found])
+    if "half" in line and _AND_A_HALF.search(line):
+        # The word before it counts as it was before letters and digits were taken apart.
         line = _numbers_apart(_with_halves(" ".join(map(_cleaned, tokens))))
     else:
-        line = _SPLIT_SUFFIX.sub(r"\1\2", " ".join([one if isinstance(one, str) else " ".join(one.words) for one in found]))
+        line = _SPLIT_SUFFIX.sub(r"\1\2", line)
     return _without_lone_symbols(_numbers(line.split()))
 
 

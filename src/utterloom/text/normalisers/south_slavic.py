@@ -42,7 +42,8 @@ _MASCULINE = ("razred saziv dan put rat kat krug kongres kvartal sat red amandma
 _FEMININE = ("godin sjednic sednic točk tačk obljetnic godišnjic gimnazij brigad osob stranic minut sezon rund utakmic kategorij "
              "generacij etap faz verzij divizij skupin grup obitelj")
 _NEUTER = "mjest mest stoljeć poglavlj izdanj pitanj čitanj kol polugodišt"
-_IRREGULAR = {"članak": "mn", "članka": "mg", "članku": "ml", "člankom": "mi", "stavak": "mn", "stavka": "mg", "stavku": "ml",
+_IRREGULAR = {"članci": "mn", "članaka": "pg", "člancima": "mi", "stavci": "mn", "stavaka": "pg", "stavcima": "mi", "članak": "mn",
+              "članka": "mg", "članku": "ml", "člankom": "mi", "stavak": "mn", "stavka": "mg", "stavku": "ml",
               "stavkom": "mi",
               "član": "mn", "člana": "mg", "članu": "ml", "članom": "mi", "stav": "mn", "stava": "mg", "stavu": "ml",
               "tjedna": "mg", "tjednu": "ml", "mjesec": "mn", "mjeseca": "mg", "mesec": "mn", "meseca": "mg", "veka": "mg",
@@ -55,7 +56,8 @@ _GENDERS = {"m": "masculine", "f": "feminine", "n": "neuter"}
 _NO_NOUNS = frozenset(str.split(
     "i ili je se te ne će sve koje koji gdje gde a u na za do od iz po sa s o ni da li kroz prema puta ako plus minus jednako "
     "točka tačka zarez"))
-_BEFORE = "člana?k\\w*|stavk?\\w{0,3}|stavak|član[auo]?m?|toč[ck]\\w{0,2}|tač[ck]\\w{0,2}|godin\\w{1,2}"
+_BEFORE = ("članc\\w+|članaka|stavc\\w+|stavaka|člana?k\\w*|stavk?\\w{0,3}|stavak|član[auo]?m?|toč[ck]\\w{0,2}|tač[ck]\\w{0,2}|"
+           "godin\\w{1,2}")
 
 
 def noun_cases() -> dict[str, str]:
@@ -210,6 +212,13 @@ class SouthSlavic:
             return match[0]
         return f"{match[1]} {self.ordinal(match[2], 'mg')} {self.ordinal(match[3], 'mg')} "
 
+    def _two_after(self, match: Match) -> str:
+        case = self._case(match[1])
+        return f"{match[1]} {self.ordinal(match[2], case)} {match[3]} {self.ordinal(match[4], case)} "
+
+    def _years(self, match: Match) -> str:
+        return f" {self.ordinal(match[1], 'fg')} do {self.ordinal(match[2], 'fg')} "
+
     def _ordinal_after(self, match: Match) -> str:
         return f"{match[1]} {self.ordinal(match[2], self._case(match[1]))} "
 
@@ -315,10 +324,13 @@ class SouthSlavic:
             (r"(?<![\d./-])(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?![\d.-]*\d)", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})\. ?(?P<m>\d{1,2})\. ?(?P<y>[12]\d{3})(?!\d)\.?", self._date),
             (r"(?<![\d.,/-])(?P<d>\d{1,2})/(?P<m>\d{1,2})/(?P<y>[12]\d{3})(?![\d/])\.?", self._date),
+            (rf"(?i:\b({_BEFORE}))\s+(\d{{1,4}})\. (i|do|ili|te) (\d{{1,4}})\.(?!\d)", self._two_after),
+            (r"(?<![\d.,])([12]\d{3})\. ?[-–] ?([12]\d{3})\.(?!\d)", self._years),
             (rf"(?<![\d.,])(\d{{1,3}})\.(?= (?:i|do|ili|te|-|–) \d{{1,3}}\. ({word}))", self._ordinal_with_next),
             (rf"(?<![\d.,])(?P<d>[0-3]?\d)\.? ?(?P<month>(?i:{'|'.join(self.months + self.months_named)})\b)"
              r"(?: (?P<y>[12]\d{3})\b(?:\.(?!\d))?)?", self._day_of_month),
             (r"(?i:\b(dana|od|do|datum\w*))\s+(\d{1,2})\. ?(\d{1,2})\.(?! ?\d)", self._two_ordinals),
+            (r"(?<![\d.,])()(\d{1,2})\. (\d{1,2})\.(?= (?:u|od|do|na|je|i)\b)", self._two_ordinals),
             (rf"(?i:\b({_BEFORE}))\s+(\d{{1,4}})\.(?!\d)", self._ordinal_after),
             (r"(?<![\d.,])([12]\d{3})\.(?=[,;)])", lambda match: f" {self.ordinal(match[1], 'fg')}"),
             (r"(?<![\d.,])(\d{2,4})-ih\b", lambda match: f" {self.ordinal(match[1], 'pg')} "),

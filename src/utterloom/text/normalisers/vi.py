@@ -43,7 +43,7 @@ CAPITALS = {"UBND": "ủy ban nhân dân", "HĐND": "hội đồng nhân dân", 
 _UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 _POWERS = "nghìn|ngàn|triệu|tỷ|tỉ"
 _CUE = r"(?i:\b(?P<cue>số|ngõ|ngách|hẻm|kiệt)\s+)?"
-_SCORE = r"(?i:(?P<score>\b(?:t[ỷỉ] số|thắng|thua|hòa|hoà|dẫn))\s+)?"
+_SCORE = r"(?i:(?P<score>\b(?:t[ỷỉ] số|thắng|thua|hòa|hoà|dẫn)(?:\s+[^\W\d]+){0,3})\s+)?"
 _D12 = r"(\d{1,2})"
 
 
@@ -164,7 +164,7 @@ def _words_rules() -> list[Rule]:
         (r"\bBS\.", "bác sĩ "), (r"\bKS\.", "kỹ sư "), (r"\bLS\.", "luật sư "), (r"\b[vV]\.v\b\.*", "vân vân "),
         (r"\b[tT]r\. ?(?=\d)", "trang "), (r"\b(?:VD|vd|Vd)\s?[.:]", "ví dụ "), (r"\bđ/c\b", "đồng chí "), (r"&", " và "),
         (rf"\b({'|'.join(CAPITALS)})\b", lambda match: CAPITALS[match[1]]),
-        (r"(?i:\b(thế k[ỷỉ]|quý|chương|khóa|khoá|đại hội|thứ|phần|kỳ|kì))\s+([IVX]+)\b", _roman))
+        (r"(?i:\b(thế k[ỷỉ]|quý|giai đoạn|chương|khóa|khoá|đại hội|thứ|phần|kỳ|kì))\s+([IVX]+)\b", _roman))
 
 
 @cache
@@ -188,6 +188,7 @@ def _number_rules() -> list[Rule]:
          lambda match: f"ngày {_day(match[1])}" if is_date(match[1], 1) else match[0]),
         (r"(?i:\b(tháng))\s+" + _D12 + r"(?![\d.,/:-]*\d)", lambda match: f"{match[1]} {_tu(match[2])} "),
         (r"(?i:\b(thứ|hạng))\s+(\d{1,3})(?![\d.,/:-]*\d)", _ordinal),
+        (r"(?i:\b(thứ|hạng))\s+(\d{1,3})/(\d{1,4})(?![\d/])", lambda match: f"{_ordinal(match)} trên {_plain(match[3])} "),
         # Times.
         (r"(\d{1,2}h\d{0,2})\s?[-–]\s?(?=\d{1,2}h)", r"\1 đến "),
         (r"(?<![\d.,])(\d{1,2})h/(\d{1,2})h?(?!\w)", lambda match: f" {_plain(match[1])} giờ trên {_plain(match[2])} giờ "),
@@ -201,7 +202,7 @@ def _number_rules() -> list[Rule]:
         (rf"\b({'|'.join(CODES)})\b", lambda match: CODES[match[1]]),
         (rf"(?<=\d)({'|'.join(CODES)})\b", lambda match: f" {CODES[match[1]]}"),
         (r"(?<=\d)\s?k(?![\w/])", " nghìn "), (r"(?<=\d)\s?tr(?![\w/])\.?", " triệu "),
-        (rf"(?<=\d)\s?({_UNIT})(?!\w)", lambda match: f" {UNITS[match[1]]} "),
+        (r"(?<=\d)m(?=\d{2}(?!\d))", " mét "), (rf"(?<=\d)\s?({_UNIT})(?!\w)", lambda match: f" {UNITS[match[1]]} "),
         (rf"(?<=đồng)\s*/\s?({_UNIT})(?!\w)", lambda match: f" trên {UNITS[match[1]]} "),
         (r"(?:(?<=đồng)|(?<=nghìn)|(?<=ngàn)|(?<=triệu)|(?<=tỷ)|(?<=tỉ)|(?<=đô la))\s*/\s?(?=[^\W\d])", " trên "),
         # What stands between numbers.

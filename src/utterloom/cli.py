@@ -78,9 +78,9 @@ def _show(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
 
 @app.command()
 def prepare(
-    reader: Annotated[str, typer.Argument(help="How the source is laid out: `table` or `folder`.",
+    reader: Annotated[str, typer.Argument(help="How the source is laid out: see below.",
                                           autocompletion=_complete_reader)],
-    source: Annotated[Path, typer.Argument(help="A table (TSV, CSV, JSONL), or a folder of audio.")],
+    source: Annotated[Path, typer.Argument(help="The table, file or folder.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest folder to make.")],
     overrides: _keys_of("prepare") = None, as_json: Json = False,
 ) -> None:
@@ -88,6 +88,10 @@ def prepare(
 
     A table has the columns id, path, text and any of speaker, session, language, split, start, end (seconds); paths are
     relative to the table. A folder has audio and one `transcripts.json` ({id: text}), or a .txt beside each audio file.
+
+    Readers: `table`, `folder`; corpora as published: `common_voice`, `kaldi`, `librispeech`, `voxpopuli`, `gigaspeech`, `nemo`,
+    `lhotse`, `huggingface`, `webdataset`; long recordings with times beside them: `segments`, `captions`, `audacity`,
+    `textgrid`, `ctm`, `rttm`; `manifest`: one that prepare made, to filter, split or sample it again.
 
     Example: `utterloom prepare table data/transcripts.tsv manifests/mine language=vi dev=0.05`
     """

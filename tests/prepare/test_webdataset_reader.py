@@ -8,14 +8,18 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from tests.tones import packed
 from utterloom.audio.decode import decode
 from utterloom.core.errors import SourceError
+from utterloom.core.ledger import read_drops
 from utterloom.core.records import Drop, Utterance
-from utterloom.prepare.readers.webdataset import WebDatasetReader, items_of, parse_member_path, shards_of
+from utterloom.prepare.readers.webdataset import WebDatasetReader, items_of, shards_of
 from utterloom.prepare.stage import PrepareConfig, prepare
+from utterloom.store.members import is_there, parse_member_path
 
 Content = bytes | str | dict[str, object]
 
@@ -70,13 +74,30 @@ def test_b3_shards_name_the_bytes_of_each_recording(tmp_path: Path) -> None:
     content = Path(address[0]).read_bytes()[offset:offset + num_bytes]
     assert content == wav() and len(decode(content)[0]) == 8000
     assert parse_member_path(str(tmp_path / "a.wav")) is None
+    assert is_there(one.spans[0].path) and not is_there(f"{tmp_path}/shard-000000.tar#0+999999/a.wav") and not is_there("x" * 5000)
 
 
-def test_audio_in_a_tar_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    pack(tmp_path / "shard-000000.tar", B3)
-    with pytest.raises(SourceError, match=r"cannot be read in place yet \(1 shards, the first one shard-000000\.tar\)") as caught:
-        WebDatasetReader().read(tmp_path)
-    assert "unpack each shard into a folder of its own" in (caught.value.hint or "")
+def test_shards_are_prepared_and_packed_where_they_lie(tmp_path: Path) -> None:
+    """The same samples from tar files and from folders; a shard that is cut or gone by the time of packing is told of."""
+    members = {"0.wav": wav(), "0.txt": "một", "1.flac": b"", "1.txt": "x", "2.wav": wav(0.6, 600), "2.txt": "hai"}
+    for name in ("train-0", "valid-0"):
+        pack(tmp_path / "tars" / f"{name}.tar", members)
+        unpack(tmp_path / "folders" / name, members)
+    spoken = {}
+    for source in ("tars", "folders"):
+        card = prepare("webdataset", tmp_path / source, tmp_path / f"{source}-manifest", PrepareConfig(workers=0))
+        assert {name: row["utterances"] for name, row in card["splits"].items()} == {"train": 2, "dev": 2}
+        assert [(row["reason"], row["utterances"]) for row in card["ledger"]["reasons"]] == [("recording not readable", 2)]
+        packed(tmp_path / f"{source}-manifest", tmp_path / f"{source}-corpus")
+        spoken[source] = {row["id"]: (row["text"], row["num_samples"], row["audio_crc32"]) for path in sorted(
+            (tmp_path / f"{source}-corpus" / "utterances").iterdir()) for row in pq.read_table(path).to_pylist()}
+    assert spoken["tars"] == spoken["folders"] and len(spoken["tars"]) == 4
+    (tmp_path / "tars/valid-0.tar").unlink()
+    content = (tmp_path / "tars/train-0.tar").read_bytes()
+    (tmp_path / "tars/train-0.tar").write_bytes(content[:len(content) // 2])
+    card = packed(tmp_path / "tars-manifest", tmp_path / "hurt-corpus")
+    reasons = [drop.detail for drop in read_drops(tmp_path / "hurt-corpus") if drop.stage == "pack"]
+    assert card["utterances"] == 1 and len(reasons) == 3 and sum("cut short" in reason for reason in reasons) == 1
 
 
 def test_unpacked_shards_are_prepared(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from utterloom.audio import container
-from utterloom.core.errors import AudioError, MissingPackageError
+from utterloom.core.errors import AudioError, DamagedError, MissingPackageError
+from utterloom.store.members import parse_member_path, read_member
 
 if TYPE_CHECKING:
     import soundfile
@@ -204,6 +205,13 @@ class _ByteStream(io.BytesIO):
 def _open_stream(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return _ByteStream(source)
+    if (member := parse_member_path(str(source))) is not None:
+        try:
+            return _ByteStream(read_member(member))
+        except DamagedError as error:
+            raise AudioError(error.message) from None
+        except OSError as error:
+            raise AudioError(f"cannot be opened: {error.strerror}") from None
     try:
         if source.exists() and not source.is_file():
             raise AudioError("not a regular file")

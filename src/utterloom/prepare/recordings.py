@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from utterloom.core.errors import nearest
+from utterloom.store.members import is_there
 
 MOST_HINTS = 5  # comparing a name with all others of a large folder takes a second
 
@@ -40,7 +41,7 @@ class Finder:
 
     def find(self, wanted: str) -> str | None:
         """The path of the file itself, or of the one that looks the same; None when there is none, or several."""
-        if _is_file(Path(wanted)):
+        if is_there(wanted):
             return wanted
         found, rest = self._walk(wanted)
         return str(found) if not rest and _is_file(found) else None

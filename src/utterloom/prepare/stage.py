@@ -92,6 +92,8 @@ class PrepareConfig(Config):
     """longer utterances are dropped (exactly this long stays)"""
     unlabelled: Literal["drop", "keep"] = "drop"
     """utterances without transcript"""
+    audio: str | None = None
+    """folder for audio that the source keeps in no files of its own (huggingface: inside of tables, on the Hub)"""
     sample: SampleConfig | None = None
     """take a part only"""
     join: JoinConfig | None = None
@@ -119,10 +121,12 @@ class PrepareConfig(Config):
 def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfig) -> dict[str, Any]:
     """Write the manifest folder; returns its card. Raises SourceError when nothing usable is left."""
     view = normaliser(config.view)
-    corpus_reader = reader(reader_name)
+    corpus_reader = reader(reader_name, Path(config.audio) if config.audio else None)
+    is_name = getattr(corpus_reader, "takes_names", False) and not source.exists()
+    place = source if is_name else source.resolve()
     listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
     identity = {
-        "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(source.resolve()),
+        "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(place),
         "view": view.view, "inputs": {"source": corpus_reader.fingerprint(source), "dev_list": listed}}
     with building(manifest, "manifest", identity) as artifact:
         if artifact.finished:
@@ -130,7 +134,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
             return _card(manifest)
         ledger = Ledger(STAGE)
         drafts = []
-        for item in corpus_reader.read(source.resolve()):
+        for item in corpus_reader.read(place):
             if isinstance(item, Drop):
                 ledger.drop(item)
             else:

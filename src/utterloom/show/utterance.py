@@ -27,6 +27,7 @@ from utterloom.show.picture import Levels
 from utterloom.show.place import Place
 from utterloom.show.recording import level_in_words, levels_of, picture
 from utterloom.show.run import config_of, corpus_of
+from utterloom.store.members import is_there
 
 NUM_NEAREST = 4
 GAP = "·"
@@ -172,7 +173,7 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
     for span in row["spans"]:
         rate = span["sample_rate_hz"]
         spans.append({**span, "start_s": span["start_sample"] / rate, "stop_s": span["stop_sample"] / rate,
-                      "is_there": Path(span["path"]).is_file()})
+                      "is_there": is_there(span["path"])})
     views = {key.removeprefix(layout.VIEW_COLUMN): value for key, value in row.items() if key.startswith(layout.VIEW_COLUMN)}
     kept = {key: row[key] for key in ("id", "text", "speaker", "session", "language", "split", "duration_s")}
     return {**kept, "views": views, "attributes": dict(row["attributes"] or []), "num_samples": row.get("num_samples"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from typing import Protocol
 
@@ -49,14 +50,23 @@ class Reader(Protocol):
         ...
 
 
-def reader(name: str) -> Reader:
-    """By name. Raises ConfigError naming the readers there are."""
+def reader(name: str, audio: Path | None = None) -> Reader:
+    """By name. `audio` is a folder for what a source keeps in no files of its own.
+
+    Raises ConfigError naming the readers there are, or for a reader that needs no such folder.
+    """
     plugins = {point.name: point for point in entry_points(group="utterloom.readers")}
     if name in plugins:
-        found: Reader = plugins[name].load()()
-        return found
-    if name not in READERS:
+        made = plugins[name].load()
+    elif name in READERS:
+        module, _, attribute = READERS[name].partition(":")
+        made = getattr(import_module(module), attribute)
+    else:
         raise ConfigError(f"there is no reader {name!r}", did_you_mean(name, [*READERS, *plugins]))
-    module, _, attribute = READERS[name].partition(":")
-    built: Reader = getattr(import_module(module), attribute)()
-    return built
+    if audio is None:
+        found: Reader = made()
+    elif "audio" in signature(made).parameters:
+        found = made(audio=audio)
+    else:
+        raise ConfigError(f"the reader {name!r} writes no audio, so audio={audio} means nothing", "leave it out")
+    return found

@@ -34,6 +34,8 @@ class HuggingFaceReader:
     """The first column of audio is read. An id is a row's own, else the name of its recording; one that is taken already gets
     its split and row number, for ids such as FLEURS's name sentences, not recordings."""
 
+    takes_names = True  # a source is a folder, or a name on the Hub
+
     def __init__(self, audio: Path | None = None) -> None:
         """`audio` is the folder for bytes that have no file of their own."""
         self._audio = audio
@@ -81,7 +83,7 @@ class HuggingFaceReader:
         if self._audio is None:
             raise SourceError(
                 f"{source} keeps its audio {'inside of its tables' if data is not None else 'on the Hub'}, and there is no folder "
-                "that it may be written to", "give the reader one: HuggingFaceReader(audio=FOLDER)")
+                "that it may be written to", "audio=FOLDER gives it one")
         if data is None:
             import fsspec
 

@@ -17,6 +17,8 @@ ROWS_AT_ONCE = 20_000
 
 
 class ManifestReader:
+    """Every utterance of a manifest, spans in samples as they are known."""
+
     def fingerprint(self, source: Path) -> str:
         card = load_card(source, "manifest")
         return str(card["utterances_sha256"])[:16]

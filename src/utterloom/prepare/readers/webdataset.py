@@ -10,8 +10,8 @@ a member of the same name but for the last suffix, names end at the last dot ins
 (`id`, `start`, `end`, `text`); anything else is kept as an attribute. A `cls` member is the attribute `cls`, and the
 transcript where it is a word and nothing else says more. A shard or folder named after a split gives it (`valid-000001.tar`).
 
-Audio stays where it is. Inside a shard it is a range of bytes, which a path of the form `shard.tar#OFFSET+BYTES/NAME` says.
-`prepare` and `pack` cannot open such paths yet, so a source of tar files is refused, and unpacking is left to its owner.
+Audio stays where it is: inside a shard it is a range of bytes, which a path of the form `shard.tar#OFFSET+BYTES/NAME` says
+(`store/members.py`); `prepare` and `pack` open it there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from functools import partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote
 
 from utterloom.core.errors import SourceError, nearest
 from utterloom.core.records import SPLIT_ALIASES, SPLITS, Drop, Span, Utterance, canonical_split
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
 from utterloom.prepare.readers.segments import segment_of_row
 from utterloom.prepare.readers.sidecars import Found, utterances
+from utterloom.store.members import member_path
 
 STAGE = "prepare"
 BLOCK_BYTES = 512  # of a tar file
@@ -45,7 +45,6 @@ SPEAKER_KEYS = ("speaker", "speaker_id", "spk")
 LANGUAGE_KEYS = ("language", "lang", "locale")
 TEXT_SUFFIXES = frozenset((".txt", ".text", ".lab", ".transcript"))
 METADATA_SUFFIXES = TEXT_SUFFIXES | {".json", ".cls"}
-_MEMBER = re.compile(r"(?P<shard>.+\.tar)#(?P<offset>\d+)\+(?P<size>\d+)/(?P<name>[^/]+)", re.DOTALL)
 
 
 class WebDatasetReader:
@@ -65,14 +64,8 @@ class WebDatasetReader:
         return digest.hexdigest()[:16]
 
     def read(self, source: Path) -> Iterator[Utterance | Drop]:
-        """In the order of the shards and of the samples in them. Raises SourceError for shards that are tar files, as yet."""
-        shards = shards_of(source)
-        tars = [shard for shard in shards if shard.is_tar]
-        if tars:
-            raise SourceError(f"{source}: audio inside of tar files cannot be read in place yet ({len(tars)} shards, the first one "
-                              f"{tars[0].path.name})", "unpack each shard into a folder of its own, such as unpacked/"
-                              f"{tars[0].path.stem}, then: utterloom prepare webdataset unpacked MANIFEST")
-        return (item for shard in shards for item in items_of(shard))
+        """In the order of the shards and of the samples in them."""
+        return (item for shard in shards_of(source) for item in items_of(shard))
 
 
 # ------------------------------------------------------------------------------------------------- shards and members
@@ -137,17 +130,6 @@ class Shard:
         with self.path.open("rb") as file:
             file.seek(offset)
             return file.read(size)
-
-
-def member_path(shard: Path, offset: int, num_bytes: int, name: str) -> str:
-    """The address of a member's bytes: nothing has to be searched for to read them. Its suffix is the member's."""
-    return f"{shard}#{offset}+{num_bytes}/{quote(name, safe='')}"
-
-
-def parse_member_path(path: str) -> tuple[str, int, int, str] | None:
-    """(shard, offset, number of bytes, name) of such an address; None for any other path."""
-    match = _MEMBER.fullmatch(path)
-    return None if match is None else (match["shard"], int(match["offset"]), int(match["size"]), unquote(match["name"]))
 
 
 def shards_of(source: Path) -> list[Shard]:

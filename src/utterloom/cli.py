@@ -82,7 +82,9 @@ def prepare(
                                           autocompletion=_complete_reader)],
     source: Annotated[Path, typer.Argument(help="The table, file or folder.")],
     manifest: Annotated[Path, typer.Argument(help="The manifest folder to make.")],
-    overrides: _keys_of("prepare") = None, as_json: Json = False,
+    overrides: _keys_of("prepare") = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Decode everything and say what is wrong.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Decide which utterances there are: find, probe, normalise, filter and split them.
 
@@ -97,7 +99,7 @@ def prepare(
     """
     from utterloom import pipeline
 
-    _show(as_json, *pipeline.prepare(reader, source, manifest, overrides or []))
+    _show(as_json, *pipeline.prepare(reader, source, manifest, overrides or [], audit))
 
 
 @app.command()

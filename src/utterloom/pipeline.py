@@ -32,12 +32,22 @@ def schema(command: str) -> type[Config]:
     raise ConfigError(f"{command!r} has no settings", did_you_mean(command, ["prepare", "pack", "train", "evaluate"]))
 
 
-def prepare(reader: str, source: Path, manifest: Path, overrides: list[str]) -> Said:
-    """A source → a manifest."""
+def prepare(reader: str, source: Path, manifest: Path, overrides: list[str], audit: bool = False) -> Said:
+    """A source → a manifest, and on request what is wrong with its audio and texts."""
     from utterloom.prepare import stage
 
-    card = stage.prepare(reader, source, manifest, compose(stage.PrepareConfig, overrides))
-    return {"manifest": str(manifest), **card}, [f"manifest {manifest}", *stage.explain(card)]
+    config = compose(stage.PrepareConfig, overrides)
+    card = stage.prepare(reader, source, manifest, config)
+    lines = [f"manifest {manifest}", *stage.explain(card)]
+    if not audit:
+        return {"manifest": str(manifest), **card}, lines
+    from utterloom.prepare.audit import findings
+
+    found = stage.audit(manifest, config)
+    page = manifest / stage.AUDIT_FOLDER / findings.PAGE_FILE
+    told = {key: value for key, value in findings.summary(found).items() if key != "plots"}
+    return {"manifest": str(manifest), **card, "audit": {**told, "page": str(page)}}, [
+        *lines, "audit:", *(f"  {line}" for line in findings.explain(found)), f"  the page: {page}"]
 
 
 def pack(manifest: Path, corpus: Path, overrides: list[str]) -> Said:

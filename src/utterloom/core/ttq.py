@@ -52,14 +52,18 @@ class TTQLedger:
         return [milestone for milestone in self.milestones if milestone.wer not in reached_before
                 and wer is not None and wer <= milestone.wer]
 
+    @property
+    def spent_s(self) -> float:
+        """The training time that was ever written down: less was never spent."""
+        return max((event["train_s"] for event in self.events if "train_s" in event), default=0.0)
+
     def states(self) -> dict[float, dict[str, Any]]:
         """For each target: pending, achieved, achieved_late or missed, and the record that settled it."""
         table: dict[float, dict[str, Any]] = {}
-        spent_s = max((event["train_s"] for event in self.events if "train_s" in event), default=0.0)
         for milestone in self.milestones:
             first = next((event for event in self.events if event["event"] == "validation" and event["wer"] is not None
                           and event["wer"] <= milestone.wer), None)
-            late = milestone.budget_s is not None and (first["train_s"] if first else spent_s) > milestone.budget_s
+            late = milestone.budget_s is not None and (first["train_s"] if first else self.spent_s) > milestone.budget_s
             state = ("achieved_late" if late else "achieved") if first else ("missed" if late else "pending")
             table[milestone.wer] = {
                 "target_wer": milestone.wer, "budget_s": milestone.budget_s, "state": state,

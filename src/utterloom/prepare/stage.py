@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,7 +28,11 @@ from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
 from utterloom.text.normalisers import normaliser
 
+if TYPE_CHECKING:
+    from utterloom.prepare.audit.findings import Audit
+
 STAGE = "prepare"
+AUDIT_FOLDER = "audit"
 PROBED_AT_ONCE = 64
 ROW_GROUP_ROWS = 1024
 ROWS_AT_ONCE = 32 * ROW_GROUP_ROWS
@@ -169,6 +173,20 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         write_drops(manifest / DROPS_FOLDER / f"{STAGE}-00000.parquet", ledger.drops)
         artifact.commit({**card, "utterances_sha256": sha256_of(manifest / layout.MANIFEST_FILE)})
     return _card(manifest)
+
+
+def audit(manifest: Path, config: PrepareConfig) -> Audit:
+    """Decode every utterance of a manifest once and say what is wrong with which; writes a folder beside its rows.
+
+    Nothing is dropped. Raises DamagedError for a manifest that cannot be read.
+    """
+    from utterloom.core.ledger import read_drops
+    from utterloom.prepare.audit.findings import audit
+
+    utterances = [item for item in reader("manifest").read(manifest) if isinstance(item, Utterance)]
+    workers = config.workers if config.workers is not None else usable_cores()
+    return audit(_normalised(utterances, config), manifest / AUDIT_FOLDER, view=config.view, workers=workers,
+                 drops=read_drops(manifest), title=f"Audit of {manifest.name}")
 
 
 def _card(manifest: Path) -> dict[str, Any]:

@@ -465,7 +465,9 @@ class Trainer:
                 parameter.copy_(tensors[f"averaged.{name}"])
             self.optimizer.load(tensors)
         lost = [line for line in lines if line["step"] >= self.state.step]
-        lost_s = max(0.0, lost[-1]["train_s"] - self.state.train_s) if lost else 0.0
+        # The steps of an earlier kill are cut from the log already; the ledger knows their time.
+        spent_s = max(self.ledger.spent_s, lost[-1]["train_s"] if lost else 0.0)
+        lost_s = max(0.0, spent_s - self.state.train_s)
         self.state.train_s += lost_s  # budgets are not met by restarting (B-P2)
         self._last_save = (time.monotonic(), self.state.step)
         if self.ranks.is_first:

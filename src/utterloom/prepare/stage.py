@@ -27,6 +27,7 @@ from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
 from utterloom.text.normalisers import normaliser
+from utterloom.text.report import view_report
 
 if TYPE_CHECKING:
     from utterloom.prepare.audit.findings import Audit
@@ -35,6 +36,8 @@ STAGE = "prepare"
 AUDIT_FOLDER = "audit"
 PROBED_AT_ONCE = 64
 ROW_GROUP_ROWS = 1024
+REPORTED_TEXTS = 10_000
+REPORTED_CHARACTERS = 8
 ROWS_AT_ONCE = 32 * ROW_GROUP_ROWS
 
 
@@ -350,7 +353,15 @@ def _describe(utterances: list[Utterance], ledger: Ledger, config: PrepareConfig
         "languages": sorted({u.language for u in utterances if u.language}),
         "formats": dict(sorted(formats.items(), key=lambda item: (-item[1], item[0]))),
         "characters": dict(sorted(characters.items(), key=lambda item: (-item[1], item[0]))),
+        "view_report": _view_report(utterances, config.view),
         "overlaps": splits.overlaps(utterances, config.view)}
+
+
+def _view_report(utterances: Sequence[Utterance], view: str) -> dict[str, Any]:
+    """What the view changed and removed (E-P16); of a large corpus, in texts spread over all of it."""
+    spread = utterances[:: -(-len(utterances) // REPORTED_TEXTS)]
+    report = view_report((u.id, u.text, u.views[view]) for u in spread if u.text is not None and view in u.views)
+    return report.as_dict()
 
 
 def _write(path: Path, utterances: list[Utterance], view: str) -> None:
@@ -393,6 +404,11 @@ def explain(card: dict[str, Any]) -> list[str]:
     if sampled := card.get("sampled"):
         lines.append(f"  sampled {sampled['to']:,} of {sampled['from']:,} {sampled['split']} utterances "
                      f"({format_duration(sampled['hours_from'] * 3600)}), spread over the speakers")
+    if changes := card.get("view_report", {}).get("changes"):
+        told = ", ".join(f"{change['character']} {'→ ' + change['replaced_by'] if change['replaced_by'] else 'removed'} "
+                         f"{change['count']:,} times" for change in changes[:REPORTED_CHARACTERS])
+        more = f"; {len(changes) - REPORTED_CHARACTERS} more characters" if len(changes) > REPORTED_CHARACTERS else ""
+        lines.append(f"  text view: {told}{more}")
     for row in card["ledger"]["reasons"]:
         lines.append(f"  dropped {row['utterances']:,}: {row['reason']}, for example {row['example']}")
     for pair, shared in card["overlaps"].items():

@@ -35,10 +35,10 @@ class ModelConfig(Config):
 
 
 class TokenizerConfig(Config):
-    kind: Literal["bpe", "char", "word"] = "bpe"
-    """word-pieces, characters or whole words, learnt from the training text"""
+    kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
+    """word-pieces (two ways to learn them), characters or whole words, of the training text"""
     vocab_size: int = Field(160, ge=4)
-    """upper limit for bpe, blank and unknown included"""
+    """upper limit for bpe and unigram, blank and unknown included"""
 
 
 class FeaturesConfig(Config):

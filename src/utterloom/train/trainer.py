@@ -472,7 +472,7 @@ class Trainer:
         self._last_save = (time.monotonic(), self.state.step)
         if self.ranks.is_first:
             keep_steps(self.run_folder / STEPS_FILE, [line for line in lines if line["step"] < self.state.step])
-            if folder is not None or lines:
+            if folder is not None or lines or self.ledger.events:  # two kills in a row leave only the ledger
                 self.ledger.append(
                     "resume",
                     step=self.state.step,

@@ -58,7 +58,7 @@ class Utterance:
 
     @property
     def duration_s(self) -> float:
-        return sum(span.duration_s for span in self.spans)
+        return self.spans[0].duration_s if len(self.spans) == 1 else sum(span.duration_s for span in self.spans)
 
     def with_(self, **changes: Any) -> Utterance:
         return replace(self, **changes)

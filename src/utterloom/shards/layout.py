@@ -67,7 +67,7 @@ def id_complaint(utterance_id: str) -> str | None:
         return "the id begins or ends with a space"
     if len(utterance_id) > MAX_ID_CHARACTERS:
         return f"the id is longer than {MAX_ID_CHARACTERS} characters"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in utterance_id):
+    if not utterance_id.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in utterance_id):
         return "the id holds a control character"
     return None
 

@@ -70,7 +70,7 @@ class SampleConfig(Config):
     utterances: int | None = Field(None, ge=1)
     """at most so many utterances"""
     gigabytes: float | None = Field(None, gt=0)
-    """at most what fits so many gigabytes, packed as 16 kHz FLAC"""
+    """at most what should fit so many gigabytes, packed as 16 kHz FLAC (reckoned, with a margin of a third)"""
 
     @field_validator("split")
     @classmethod
@@ -129,7 +129,7 @@ class PrepareConfig(Config):
 
 @contextlib.contextmanager
 def _without_cycle_search() -> Iterator[None]:
-    """Python's search for cycles goes over all objects again and again: a fifth of the time with a million records, which have
+    """Python's search for cycles goes over all objects again and again: about a sixth of the time with a million records, which have
     none."""
     was_on = gc.isenabled()
     gc.disable()

@@ -129,8 +129,8 @@ class PrepareConfig(Config):
 
 @contextlib.contextmanager
 def _without_cycle_search() -> Iterator[None]:
-    """Python's search for cycles goes over all objects again and again: about a sixth of the time with a million records, which have
-    none."""
+    """Python's search for cycles goes over all objects again and again: about a sixth of the time with a million records, which
+    have none."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -20,6 +20,9 @@ def schema(command: str) -> type[Config]:
     if command == "prepare":
         from utterloom.prepare.stage import PrepareConfig
         return PrepareConfig
+    from utterloom.prepare.exports import EXPORTS, export
+    if command in EXPORTS:
+        return export(command).SCHEMA
     if command == "pack":
         from utterloom.pack.stage import PackConfig
         return PackConfig
@@ -29,13 +32,18 @@ def schema(command: str) -> type[Config]:
     if command == "evaluate":
         from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
-    raise ConfigError(f"{command!r} has no settings", did_you_mean(command, ["prepare", "pack", "train", "evaluate"]))
+    raise ConfigError(f"{command!r} has no settings", did_you_mean(command, ["prepare", *EXPORTS, "pack", "train", "evaluate"]))
 
 
 def prepare(reader: str, source: Path, manifest: Path, overrides: list[str], audit: bool = False) -> Said:
-    """A source → a manifest, and on request what is wrong with its audio and texts."""
+    """A source → a manifest, and on request what is wrong with its audio and texts; or a manifest → what EXPORTS makes of it."""
     from utterloom.prepare import stage
+    from utterloom.prepare.exports import EXPORTS, export
 
+    if reader in EXPORTS:
+        made = export(reader)
+        card = made.export(source, manifest, compose(made.SCHEMA, overrides))
+        return {reader: str(manifest), **card}, [f"{reader} {manifest}", *made.explain(card)]
     config = compose(stage.PrepareConfig, overrides)
     card = stage.prepare(reader, source, manifest, config)
     lines = [f"manifest {manifest}", *stage.explain(card)]

@@ -54,8 +54,16 @@ def decode(source: Path | bytes, start_sample: int = 0, stop_sample: int | None 
         return recording.decode(start_sample, stop_sample), recording.sample_rate_hz
 
 
-def to_mono(samples_sc: np.ndarray) -> np.ndarray:
-    """float32 [samples, channels] (or [samples]) → float32 [samples]: the mean of the channels."""
+def to_mono(samples_sc: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """float32 [samples, channels] (or [samples]) → float32 [samples]: the mean of the channels, or one of them, from 0.
+
+    Raises AudioError where there is no such channel.
+    """
+    if channel is not None:
+        num_channels = 1 if samples_sc.ndim == 1 else samples_sc.shape[1]
+        if not 0 <= channel < num_channels:
+            raise AudioError(f"there is no channel {channel + 1}: the recording has {num_channels}")
+        samples_sc = samples_sc if samples_sc.ndim == 1 else samples_sc[:, channel]
     if samples_sc.ndim == 1:
         return samples_sc.astype(np.float32, copy=False)
     if samples_sc.shape[1] == 1:

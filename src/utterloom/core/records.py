@@ -21,6 +21,9 @@ def canonical_split(name: str) -> str:
 class Span:
     """A stretch of one recording: half-open, in samples at the recording's own rate once it has been probed.
 
+    `channel` counts from 0; None is all channels, mixed: what one microphone heard of one speaker. Telephone calls and meetings
+    have a speaker in each channel.
+
     A reader that knows only seconds fills `start_s` and `stop_s`; `prepare` turns them into samples and forgets them.
     """
 
@@ -29,6 +32,7 @@ class Span:
     stop_sample: int | None = None
     sample_rate_hz: int | None = None
     num_channels: int | None = None
+    channel: int | None = None
     start_s: float | None = None
     stop_s: float | None = None
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from utterloom.audio.decode import decode, to_mono
 from utterloom.audio.encode import encode_flac, quantise_int16
-from utterloom.audio.resample import resample
+from utterloom.audio.spans import SpanReader
 from utterloom.core.artifact import atomic_write, building, load_card, sha256_of
 from utterloom.core.config import Config
 from utterloom.core.errors import AudioError, CorpusError, DamagedError, MissingPackageError, OutputError, SourceError
@@ -133,14 +132,16 @@ def plan(manifest: Path, corpus: Path, config: PackConfig, view: str) -> list[Sh
 
 def pack_shard(task: ShardTask) -> dict[str, Any]:
     """One shard. Runs in a worker; restarting it writes the same bytes."""
-    rows = (pack_utterance(row, task.sample_rate_hz) for row in _manifest_rows(Path(task.manifest), task.start, task.stop))
-    return write_shard(Path(task.corpus), task.name, rows, [task.view], STAGE)
+    with SpanReader() as sources:
+        rows = (pack_utterance(row, task.sample_rate_hz, sources)
+                for row in _manifest_rows(Path(task.manifest), task.start, task.stop))
+        return write_shard(Path(task.corpus), task.name, rows, [task.view], STAGE)
 
 
-def pack_utterance(row: dict[str, Any], sample_rate_hz: int) -> tuple[dict[str, Any], bytes] | Drop:
+def pack_utterance(row: dict[str, Any], sample_rate_hz: int, sources: SpanReader) -> tuple[dict[str, Any], bytes] | Drop:
     """A manifest row → its corpus row and FLAC bytes, or why there are none."""
     try:
-        samples = load_spans(row["spans"], sample_rate_hz)
+        samples = sources.load(row["spans"], sample_rate_hz)
         if not len(samples):
             raise AudioError("no samples are left after resampling")
         quantised, _ = quantise_int16(samples)
@@ -153,17 +154,6 @@ def pack_utterance(row: dict[str, Any], sample_rate_hz: int) -> tuple[dict[str, 
     kept = {key: value for key, value in row.items() if key != "duration_s"}
     return {**kept, "duration_s": len(quantised) / sample_rate_hz, "num_samples": len(quantised),
             "sample_rate_hz": sample_rate_hz}, flac
-
-
-def load_spans(spans: list[dict[str, Any]], sample_rate_hz: int) -> np.ndarray:
-    """Decode, mix to mono, resample and string together: float32 [samples]. Raises AudioError."""
-    parts = []
-    for span in spans:
-        samples_sc, rate = decode(Path(span["path"]), span["start_sample"], span["stop_sample"])
-        if rate != span["sample_rate_hz"]:
-            raise AudioError(f"it was prepared at {span['sample_rate_hz']} Hz and is now at {rate} Hz: the file has changed")
-        parts.append(resample(to_mono(samples_sc), rate, sample_rate_hz))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _manifest_rows(manifest: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -193,14 +183,15 @@ def _estimate(manifest: Path, corpus: Path, tasks: list[ShardTask], durations: n
     rows = np.concatenate([np.arange(task.start, task.stop) for task in tasks])
     picked = rows[np.linspace(0, len(rows) - 1, min(ESTIMATE_UTTERANCES, len(rows))).astype(int)]
     started, num_bytes, seconds = time.perf_counter(), 0, 0.0
-    for index in picked:
-        for row in _manifest_rows(manifest, int(index), int(index) + 1):
-            result = pack_utterance(row, tasks[0].sample_rate_hz)
-            if not isinstance(result, Drop):
-                num_bytes += len(result[1]) + 3 * 512
-                seconds += result[0]["duration_s"]
-        if time.perf_counter() - started > ESTIMATE_LIMIT_S:
-            break
+    with SpanReader() as sources:
+        for index in picked:
+            for row in _manifest_rows(manifest, int(index), int(index) + 1):
+                result = pack_utterance(row, tasks[0].sample_rate_hz, sources)
+                if not isinstance(result, Drop):
+                    num_bytes += len(result[1]) + 3 * 512
+                    seconds += result[0]["duration_s"]
+            if time.perf_counter() - started > ESTIMATE_LIMIT_S:
+                break
     took_s = time.perf_counter() - started
     total_s = float(durations[rows].sum())
     free = shutil.disk_usage(corpus).free

@@ -452,6 +452,7 @@ def _pieces(utterance: Utterance, one: Measured, max_s: float) -> list[Utterance
         if not within:
             return []
         cuts.append(within[-1])
-    spans = [Span(span.path, span.start_sample + start, span.start_sample + stop, span.sample_rate_hz, span.num_channels)
+    spans = [Span(span.path, span.start_sample + start, span.start_sample + stop, span.sample_rate_hz, span.num_channels,
+                  span.channel)
              for start, stop in zip(cuts, [*cuts[1:], length], strict=True)]
     return [utterance.with_(id=f"{utterance.id}-{number:03d}", spans=(piece,)) for number, piece in enumerate(spans)]

@@ -297,7 +297,11 @@ def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Ut
             complaint = f"it lasts from {start / rate:.3f} s to {stop / rate:.3f} s, the recording {info.duration_s:.3f} s"
         if complaint:
             return Drop(utterance.id, STAGE, "span outside the recording", complaint, None, span.path)
-        spans.append(Span(span.path, start, min(stop, info.num_samples), rate, info.num_channels))
+        if span.channel is not None and not 0 <= span.channel < info.num_channels:
+            channels = "1 channel" if info.num_channels == 1 else f"{info.num_channels} channels"
+            return Drop(utterance.id, STAGE, "channel not in the recording", f"channel {span.channel + 1} is wanted and the "
+                        f"recording has {channels}", (stop - start) / rate, span.path)
+        spans.append(Span(span.path, start, min(stop, info.num_samples), rate, info.num_channels, span.channel))
     return utterance.with_(spans=tuple(spans))
 
 

@@ -88,7 +88,7 @@ def manifest_schema(views: list[str]) -> Any:
     import pyarrow as pa
 
     span = pa.struct([("path", pa.string()), ("start_sample", pa.int64()), ("stop_sample", pa.int64()),
-                      ("sample_rate_hz", pa.int32()), ("num_channels", pa.int32())])
+                      ("sample_rate_hz", pa.int32()), ("num_channels", pa.int32()), ("channel", pa.int32())])
     return pa.schema([
         ("id", pa.string()), ("text", pa.string()), *((view_column(view), pa.string()) for view in views),
         ("speaker", pa.string()), ("session", pa.string()), ("language", pa.string()), ("split", pa.string()),

@@ -59,5 +59,5 @@ def levels_of(spans: list[dict[str, Any]]) -> Levels:
     for span in spans:
         with open_recording(Path(span["path"])) as opened:
             samples_sc = opened.decode(span["start_sample"], span["stop_sample"])
-        levels.add(to_mono(samples_sc), span["sample_rate_hz"])
+        levels.add(to_mono(samples_sc, span["channel"]), span["sample_rate_hz"])
     return levels

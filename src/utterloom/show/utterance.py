@@ -193,9 +193,14 @@ def _rows(value: dict[str, Any]) -> Rows:
         joined = f", here {at_s:.3f} to {at_s + length_s:.3f} s" if len(value["recordings"]) > 1 else ""
         rows.append(("from" if number == 0 else "", Verbatim(span["path"] + ("" if span["is_there"] else " (no longer there)"))))
         rows.append(("", f"{span['start_s']:.3f} to {span['stop_s']:.3f} s{joined}: samples {span['start_sample']:,} to "
-                         f"{span['stop_sample']:,} at {span['sample_rate_hz']:,} Hz, {amount(span['num_channels'], 'channel')}"))
+                         f"{span['stop_sample']:,} at {span['sample_rate_hz']:,} Hz, {_channels(span)}"))
         at_s += length_s
     return rows
+
+
+def _channels(span: dict[str, Any]) -> str:
+    of = amount(span["num_channels"], "channel")
+    return of if span["channel"] is None else f"channel {span['channel'] + 1} of {of}"
 
 
 def _audio(corpus: Corpus, table: ShardTable, index: int, row: dict[str, Any]) -> tuple[dict[str, Any], Levels]:

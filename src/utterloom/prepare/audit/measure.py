@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from utterloom.audio.decode import Recording, open_recording
+from utterloom.audio.decode import Recording, open_recording, to_mono
 from utterloom.core.errors import AudioError, MissingPackageError
 from utterloom.core.records import Span
 from utterloom.core.timing import seconds_to_samples
@@ -120,9 +120,11 @@ def _measured(recording: Recording, span: Span, claimed_s: float | None) -> Meas
         elif recording.declared_samples:
             # The stage forgives a hundredth of a second of rounding past the end; so does this.
             stop = min(stop, recording.declared_samples) if stop - recording.declared_samples <= rate_hz // 100 else stop
-        listener = Listener(rate_hz, recording.num_channels, stop - start, bits)
+        num_channels = recording.num_channels if span.channel is None else 1
+        listener = Listener(rate_hz, num_channels, stop - start, bits)
         for block_start in range(start, stop, BLOCK_SAMPLES):
-            listener.hear(recording.decode(block_start, min(stop, block_start + BLOCK_SAMPLES)))
+            block_sc = recording.decode(block_start, min(stop, block_start + BLOCK_SAMPLES))
+            listener.hear(block_sc if span.channel is None else to_mono(block_sc, span.channel)[:, None])
         if start >= stop:
             raise AudioError(f"it starts at {start / rate_hz:.3f} s and ends at {stop / rate_hz:.3f} s")
     except AudioError as error:

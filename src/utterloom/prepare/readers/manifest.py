@@ -49,7 +49,7 @@ def _utterances(batch: Any, views: dict[str, str], same: dict[str | None, str | 
     spans = columns["spans"]
     flat = spans.flatten()
     starts = spans.offsets.to_pylist()
-    keys = ("path", "start_sample", "stop_sample", "sample_rate_hz", "num_channels")
+    keys = ("path", "start_sample", "stop_sample", "sample_rate_hz", "num_channels", "channel")
     parts = [Span(one(path, path), *numbers)
              for path, *numbers in zip(*(flat.field(key).to_pylist() for key in keys), strict=True)]
     first = starts[0]

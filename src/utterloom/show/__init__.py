@@ -31,5 +31,5 @@ def _explain(place: Place) -> tuple[dict[str, Any], list[str]]:
 
     explainers = {
         "manifest": artifacts.manifest, "corpus": artifacts.corpus, "report": artifacts.report, "model": artifacts.model,
-        "run": run.run, "shelf": artifacts.shelf, "recording": recording.recording}
+        "run": run.run, "segments": artifacts.segments, "shelf": artifacts.shelf, "recording": recording.recording}
     return explainers[place.kind](place)

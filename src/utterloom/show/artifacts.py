@@ -173,6 +173,28 @@ def _nearby(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+# --- segments ---------------------------------------------------------------------------------------------------------
+
+
+def segments(place: Place) -> Explained:
+    """Cut recordings: how they are called, what was dropped, and how they are read again."""
+    from utterloom.prepare.exports.segment import AUDIO, TRANSCRIPTS, SegmentConfig, explain
+
+    card = place.card()
+    config = settings(card["config"], validate(SegmentConfig, {}).model_dump(mode="json"))
+    source = manifest_of(place.path, card["manifest"])
+    if place.state != "finished":
+        there = sum(1 for path in (place.path / AUDIO).rglob(f"[!{TEMPORARY[0]}]*") if path.is_file())
+        again = command("utterloom", "prepare", "segment", source or "MANIFEST", place.path, *config)
+        return {**card, "files_there": there, "go_on": again}, [f"segments {place.path}, {_unfinished(place)}", *labelled([
+            ("so far", amount(there, "file")), ("go on", again)])]
+    card = load_card(place.path, "segments")
+    return card, [f"segments {place.path}", *wrapped(explain(card)), *labelled([
+        ("from", Verbatim(f"manifest {source or card['manifest']}")),
+        ("settings", " ".join(config) or "all as by default"),
+        ("next", command("utterloom", "prepare", "table", place.path / TRANSCRIPTS, "MANIFEST"))])]
+
+
 # --- durations and examples -------------------------------------------------------------------------------------------
 
 
@@ -305,7 +327,7 @@ def _summaries(places: list[Place]) -> Iterator[tuple[Place, str]]:
             continue
         if place.state != "finished":
             yield place, _unfinished(place)
-        elif place.kind in ("manifest", "corpus"):
+        elif place.kind in ("manifest", "corpus", "segments"):
             yield place, f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}"
         elif place.kind == "run":
             yield place, f"best dev WER {percent(card['best_dev_wer'])}, {card['steps']:,} steps"

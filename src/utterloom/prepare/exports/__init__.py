@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from utterloom.core.config import Config
 
 EXPORTS: dict[str, str] = {
+    "segment": "utterloom.prepare.exports.segment",
 }
 
 

@@ -523,6 +523,14 @@ def test_to_mono_is_the_mean_of_the_channels() -> None:
     np.testing.assert_array_equal(to_mono(samples_sc[:, 0]), samples_sc[:, 0])
 
 
+@pytest.mark.parametrize("num_channels", [2, 3, 8])
+def test_to_mono_of_any_number_of_channels_leaves_them_as_they_are(num_channels: int) -> None:
+    samples_sc = noise(1000, num_channels)
+    before = samples_sc.copy()
+    np.testing.assert_allclose(to_mono(samples_sc), before.mean(axis=1, dtype=np.float64), atol=1e-7)
+    np.testing.assert_array_equal(samples_sc, before)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_decode_flac_into_fills_the_row_and_no_more(dtype: type) -> None:
     samples_sc = noise(5000)

@@ -18,12 +18,15 @@ def quantise_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
     Rounds to the nearest step of 1/32768 (ties to even), the scale that decoding divides by. Clipped are the samples
     outside [−1, 1]; +1 itself becomes 32767 and is not counted. Raises AudioError when samples are NaN or infinite.
     """
-    if not np.isfinite(samples).all():
+    lowest, highest = (samples.min(), samples.max()) if samples.size else (0.0, 0.0)
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # both are NaN when one sample is
         num_bad = int(samples.size - np.isfinite(samples).sum())
         raise AudioError(f"{num_bad} of {samples.size} sample values are NaN or infinite")
-    num_clipped = int(np.count_nonzero(np.abs(samples) > 1))
-    steps = np.rint(samples * FULL_SCALE)
-    return np.clip(steps, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), num_clipped
+    num_clipped = 0 if lowest >= -1 and highest <= 1 else int(np.count_nonzero(np.abs(samples) > 1))
+    steps = samples * FULL_SCALE
+    np.rint(steps, out=steps)
+    np.clip(steps, -FULL_SCALE, FULL_SCALE - 1, out=steps)
+    return steps.astype(np.int16), num_clipped
 
 
 def encode_flac(samples: np.ndarray, sample_rate_hz: int) -> bytes:

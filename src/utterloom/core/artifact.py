@@ -26,7 +26,7 @@ FORMAT = 1
 TEMPORARY = ".tmp-"
 BUILDING = ".building.json"
 LOCK = ".lock"
-KINDS = ("manifest", "corpus", "run", "report", "segments")
+KINDS = ("manifest", "corpus", "run", "report", "sample", "segments")
 LONGEST_SHOWN = 100
 
 

@@ -27,9 +27,10 @@ def show(path: Path, utterance: str | None = None) -> tuple[dict[str, Any], list
 
 
 def _explain(place: Place) -> tuple[dict[str, Any], list[str]]:
-    from utterloom.show import artifacts, recording, run
+    from utterloom.show import artifacts, recording, run, sample
 
     explainers = {
         "manifest": artifacts.manifest, "corpus": artifacts.corpus, "report": artifacts.report, "model": artifacts.model,
-        "run": run.run, "segments": artifacts.segments, "shelf": artifacts.shelf, "recording": recording.recording}
+        "run": run.run, "sample": sample.sample, "segments": artifacts.segments, "shelf": artifacts.shelf,
+        "recording": recording.recording}
     return explainers[place.kind](place)

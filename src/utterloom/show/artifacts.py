@@ -327,7 +327,7 @@ def _summaries(places: list[Place]) -> Iterator[tuple[Place, str]]:
             continue
         if place.state != "finished":
             yield place, _unfinished(place)
-        elif place.kind in ("manifest", "corpus", "segments"):
+        elif place.kind in ("manifest", "corpus", "segments", "sample"):
             yield place, f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}"
         elif place.kind == "run":
             yield place, f"best dev WER {percent(card['best_dev_wer'])}, {card['steps']:,} steps"

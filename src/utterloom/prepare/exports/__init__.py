@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from utterloom.core.config import Config
 
 EXPORTS: dict[str, str] = {
+    "sample": "utterloom.prepare.exports.sample",
     "segment": "utterloom.prepare.exports.segment",
 }
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from utterloom.core.errors import ConfigError, SourceError
 from utterloom.core.ledger import check_unique
 from utterloom.core.records import Span, Utterance
+from utterloom.prepare.joining import join_utterances
 from utterloom.prepare.splits import (
     connected_groups,
     group_values,
-    hold_out_fraction,
+    hold_out,
     hold_out_listed,
-    join_utterances,
     listed_ids,
     overlaps,
 )
@@ -47,7 +47,7 @@ def test_dev_and_train_share_nothing_of_the_keys_and_both_are_there(
     corpus: list[Utterance], keys: set[str], fraction: float, seed: int
 ) -> None:
     try:
-        done = hold_out_fraction(corpus, fraction, sorted(keys), seed)
+        done = hold_out(corpus, {"dev": fraction}, sorted(keys), seed)
     except ConfigError:
         assert len(connected_groups(corpus, sorted(keys))) < 2
         return
@@ -56,7 +56,7 @@ def test_dev_and_train_share_nothing_of_the_keys_and_both_are_there(
     train, dev = ({value for u in done if u.split == split for value in group_values(u, sorted(keys))}
                   for split in ("train", "dev"))
     assert not train & dev
-    assert done == hold_out_fraction(corpus, fraction, sorted(keys), seed)
+    assert done == hold_out(corpus, {"dev": fraction}, sorted(keys), seed)
 
 
 @given(corpus=CORPORA, keys=st.sets(st.sampled_from(KEYS), min_size=1))
@@ -69,7 +69,7 @@ def test_groups_are_a_partition_into_what_hangs_together(corpus: list[Utterance]
 
 def test_the_fraction_is_of_seconds_not_of_utterances() -> None:
     corpus = [utterance(str(number), f"s{number}", None, f"r{number}", seconds=1 + number % 10) for number in range(400)]
-    done = hold_out_fraction(corpus, 0.1, KEYS, 0)
+    done = hold_out(corpus, {"dev": 0.1}, KEYS, 0)
     held_s = sum(u.duration_s for u in done if u.split == "dev")
     assert held_s / sum(u.duration_s for u in corpus) == pytest.approx(0.1, rel=0.15)
 
@@ -77,14 +77,14 @@ def test_the_fraction_is_of_seconds_not_of_utterances() -> None:
 def test_test_and_dev_utterances_stay_what_they_are() -> None:
     corpus = [utterance(str(number), f"s{number}", None, f"r{number}", 1.0, "test" if number < 5 else "train")
               for number in range(20)]
-    assert all(u.split == "test" for u in hold_out_fraction(corpus, 0.3, KEYS, 0)[:5])
+    assert all(u.split == "test" for u in hold_out(corpus, {"dev": 0.3}, KEYS, 0)[:5])
 
 
-@pytest.mark.parametrize(("num_utterances", "word"), [(1, "single"), (5, "hang together by speaker")])
+@pytest.mark.parametrize(("num_utterances", "word"), [(1, "held out of 1 training"), (5, "hang together by speaker")])
 def test_what_cannot_be_split_says_why_and_what_to_do(num_utterances: int, word: str) -> None:
     corpus = [utterance(str(number), "s", None, f"r{number}") for number in range(num_utterances)]
     with pytest.raises(ConfigError, match=word) as caught:
-        hold_out_fraction(corpus, 0.1, ["speaker"], 0)
+        hold_out(corpus, {"dev": 0.1}, ["speaker"], 0)
     assert "dev=0 holds out none" in (caught.value.hint or "")
 
 

@@ -6,125 +6,41 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field, field_validator, model_validator
+from typing import TYPE_CHECKING, Any
 
 from utterloom.audio.probe import AudioInfo, probe
-from utterloom.core.artifact import atomic_write, building, sha256_of
-from utterloom.core.config import Config
+from utterloom.core.artifact import atomic_write, building, fingerprint, output_errors, sha256_of
 from utterloom.core.errors import AudioError, MissingPackageError, SourceError
 from utterloom.core.ledger import DROPS_FOLDER, Ledger, check_unique, summarise, write_drops
 from utterloom.core.log import log
 from utterloom.core.progress import progress
-from utterloom.core.records import SPLITS, Drop, Span, Utterance, canonical_split
+from utterloom.core.records import SPLITS, Drop, Span, Utterance
 from utterloom.core.timing import format_duration, seconds_to_samples
-from utterloom.prepare import filters, sampling, splits
+from utterloom.prepare import filters, joining, quality, sampling, selection, splits, statistics
+from utterloom.prepare.config import JoinConfig, PrepareConfig, SampleConfig
 from utterloom.prepare.readers import reader
 from utterloom.prepare.recordings import Finder
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
 from utterloom.text.normalisers import normaliser
-from utterloom.text.report import view_report
 
 if TYPE_CHECKING:
     from utterloom.prepare.audit.findings import Audit
+    from utterloom.prepare.audit.measure import Measured
+
+__all__ = ["JoinConfig", "PrepareConfig", "SampleConfig", "audit", "explain", "prepare", "probe_all"]
 
 STAGE = "prepare"
-AUDIT_FOLDER = "audit"
+AUDIT_FOLDER, QUALITY_FOLDER, PROOF_FILE = "audit", "quality", "splits.parquet"
+PROVEN_KEYS = ("speaker", "session", "recording")
 PROBED_AT_ONCE = 64
 ROW_GROUP_ROWS = 1024
-REPORTED_TEXTS = 10_000
 REPORTED_CHARACTERS = 8
 ROWS_AT_ONCE = 32 * ROW_GROUP_ROWS
-
-
-class JoinConfig(Config):
-    """Make connected speech of isolated words."""
-
-    min: int = Field(3, ge=1)
-    """fewest utterances that are joined into one"""
-    max: int = Field(7, ge=1)
-    """most utterances that are joined into one"""
-    copies: int = Field(1, ge=1)
-    """how often each training utterance is used, in different company"""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> JoinConfig:
-        if self.max < self.min:
-            raise ValueError(f"join.max={self.max} is less than join.min={self.min}")
-        return self
-
-
-class SampleConfig(Config):
-    """Take a part of a split, spread over its speakers."""
-
-    split: str = "train"
-    """split that is made smaller"""
-    hours: float | None = Field(None, gt=0)
-    """at most so many hours"""
-    utterances: int | None = Field(None, ge=1)
-    """at most so many utterances"""
-    gigabytes: float | None = Field(None, gt=0)
-    """at most what should fit so many gigabytes, packed as 16 kHz FLAC (reckoned, with a margin of a third)"""
-
-    @field_validator("split")
-    @classmethod
-    def _canonical(cls, value: str) -> str:
-        return canonical_split(value)
-
-    @model_validator(mode="after")
-    def _limited(self) -> SampleConfig:
-        if self.hours is None and self.utterances is None and self.gigabytes is None:
-            raise ValueError("a sample needs sample.hours, sample.utterances or sample.gigabytes")
-        return self
-
-
-class PrepareConfig(Config):
-    view: str = "basic"
-    """text view that models are trained on and scored with"""
-    language: str | None = None
-    """language of utterances that do not say theirs"""
-    dev: float | str = 0.1
-    """without a dev split: the fraction of training seconds to hold out, or a list of ids (a file, or a packaged name)"""
-    group_by: list[Literal["speaker", "session", "recording"]] = Field(["speaker", "session", "recording"])
-    """nothing of these is on both sides of a split that prepare makes"""
-    seed: int = 0
-    """of the held-out choice and of joins"""
-    min_s: float = Field(0.1, ge=0)
-    """shorter utterances are dropped"""
-    max_s: float = Field(30.0, gt=0)
-    """longer utterances are dropped (exactly this long stays)"""
-    unlabelled: Literal["drop", "keep"] = "drop"
-    """utterances without transcript"""
-    audio: str | None = None
-    """folder for audio that the source keeps in no files of its own (huggingface: inside of tables, on the Hub)"""
-    sample: SampleConfig | None = None
-    """take a part only"""
-    join: JoinConfig | None = None
-    """join a speaker's utterances into connected speech"""
-    workers: int | None = Field(None, ge=0)
-    """processes; by default one a core"""
-
-    @field_validator("view")
-    @classmethod
-    def _short(cls, value: str) -> str:
-        return normaliser(value).name
-
-    @field_validator("dev")
-    @classmethod
-    def _fraction_or_list(cls, value: float | str) -> float | str:
-        try:
-            fraction = float(value)
-        except ValueError:
-            return value
-        if not 0 <= fraction < 1:
-            raise ValueError("a fraction of the training split is at least 0 and less than 1")
-        return fraction
 
 
 @contextlib.contextmanager
@@ -148,9 +64,11 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
     is_name = getattr(corpus_reader, "takes_names", False) and not source.exists()
     place = source if is_name else source.resolve()
     listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
+    overruled = splits.listed_splits(Path(config.splits)) if config.splits else None
     identity = {
         "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(place),
-        "view": view.view, "inputs": {"source": corpus_reader.fingerprint(source), "dev_list": listed}}
+        "view": view.view, "inputs": {"source": corpus_reader.fingerprint(source), "dev_list": listed,
+                                      "splits": fingerprint(overruled) if overruled else None}}
     with building(manifest, "manifest", identity) as artifact:
         if artifact.finished:
             log.info(f"{manifest} is there already, made from the same source with the same configuration")
@@ -162,16 +80,18 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
                 ledger.drop(item)
             else:
                 drafts.append(item)
+        _check_expected(drafts, ledger, config.expect)
         labelled = _normalised(drafts, config)
         del drafts
         labelled, missing, respelled = _located(labelled)
         probed = _probed(labelled, missing, config.workers if config.workers is not None else usable_cores())
-        kept = _filtered(probed, ledger, config)
-        ledger.check()
+        decided = _decided(probed, ledger, config, overruled, manifest)
+        kept = decided.kept
         if not kept:
             reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(ledger.drops)[:4])
             raise SourceError(f"nothing usable in {source}: {reasons or 'it holds no utterances'}")
         kept, notes = _split(kept, config, listed)
+        notes = [*decided.notes, *notes]
         if respelled:
             wanted, found = next(iter(respelled.items()))
             were = "1 recording was" if len(respelled) == 1 else f"{len(respelled)} recordings were"
@@ -180,16 +100,17 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         if config.sample is not None:
             kept, sampled = _sampled(kept, config.sample, config.seed)
         card = _describe(kept, ledger, config, notes)
-        card["sampled"] = sampled
+        card |= {"sampled": sampled, "quality": decided.quality}
         if config.join is not None:
             num_used = sum(config.join.copies if u.split == "train" else 1 for u in kept)
-            kept = splits.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed, config.max_s)
+            kept = joining.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed, config.max_s)
             card["joined"] = {"from": ledger.num_ok, "used": num_used, "to": len(kept)}
-            card.update(_totals(kept))
+            card.update(statistics.totals(kept))
         check_unique((u.id for u in kept), f"{manifest}")
         order = {name: number for number, name in enumerate(SPLITS)}
         kept.sort(key=lambda u: (order.get(u.split or "", len(order)), u.split or ""))  # stable: source order inside a split
         _write(manifest / layout.MANIFEST_FILE, kept, config.view)
+        card["proof"] = _prove(manifest / PROOF_FILE, kept, config)
         write_drops(manifest / DROPS_FOLDER / f"{STAGE}-00000.parquet", ledger.drops)
         artifact.commit({**card, "utterances_sha256": sha256_of(manifest / layout.MANIFEST_FILE)})
     return _card(manifest)
@@ -305,45 +226,137 @@ def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Ut
     return utterance.with_(spans=tuple(spans))
 
 
-def _filtered(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig) -> list[Utterance]:
-    chain = [filters.bad_characters(), filters.bad_id(), filters.duplicate_id(), filters.bad_split(),
-             filters.no_text(config.unlabelled == "keep"), filters.empty_view(),
-             filters.too_short(config.min_s), filters.too_long(config.max_s)]
-    kept = []
+@dataclass
+class _Decided:
+    """Utterances that stay, before dev and test are held out of them."""
+
+    kept: list[Utterance]
+    notes: list[str] = field(default_factory=list)
+    quality: list[dict[str, Any]] | None = None
+
+
+def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig, overruled: dict[str, str] | None,
+             manifest: Path) -> _Decided:
+    """Every utterance through every filter; the ledger gets what stays and what leaves."""
+    whole: list[Utterance] = []
     for item in items:
         if isinstance(item, Drop):
             ledger.drop(item)
-            continue
-        for step in chain:
-            detail = step.judge(item)
-            if detail is not None:
-                ledger.drop(Drop(item.id, STAGE, step.reason, detail, item.duration_s, item.spans[0].path))
-                break
         else:
-            ledger.ok(item.duration_s)
-            kept.append(item)
-    return kept
+            whole.append(item)
+    sifted = quality.sift(whole, [
+        filters.bad_characters(), filters.bad_id(), filters.duplicate_id(), filters.bad_split(),
+        filters.no_text(config.unlabelled == "keep"), filters.empty_view(), filters.too_short(config.min_s)], STAGE)
+    del whole
+    decided, drops = _Decided(sifted.kept), sifted.drops
+    if overruled is not None:
+        decided.kept, unknown = splits.overrule(decided.kept, overruled)
+        decided.notes.append(f"the splits are those of {config.splits}")
+        if unknown:
+            decided.notes.append(f"{len(unknown):,} of its {len(overruled):,} ids are not here, such as {unknown[0]!r}")
+    if config.too_long == "error" and config.trim_s is None:  # before hours of decoding
+        quality.apply_duration_policy(decided.kept, config.too_long, config.max_s)
+    measured = _measured(decided.kept, config, manifest)
+    if config.quality is not None:
+        selected = selection.select(decided.kept, config.quality, config.view, measured)
+        _plot(selected, manifest)
+        decided.kept, decided.quality = selected.kept, selected.rows()
+        drops += selected.drops
+        if selected.num_hard:
+            decided.notes.append(f"{selected.num_hard:,} utterances that fail a quality limit are the split {selection.HARD!r}: "
+                                 "what it measures are faults of the corpus as much as of a model")
+    if config.trim_s is not None:
+        trimmed = selection.trimmed(decided.kept, measured, config.trim_s)
+        decided.kept, measured = trimmed.utterances, trimmed.measured
+        decided.notes.append(f"silence was cut off the ends of {trimmed.num_cut:,} utterances, {format_duration(trimmed.seconds)} "
+                             f"in all (all but {config.trim_s:g} s)")
+    num_before = len(decided.kept)
+    decided.kept, too_long = quality.apply_duration_policy(decided.kept, config.too_long, config.max_s, measured)
+    num_pieces = len(decided.kept) + len(too_long) - num_before
+    if num_pieces:
+        decided.notes.append(f"what is longer than {config.max_s:g} s was cut in its pauses, into {num_pieces:,} utterances more")
+    for drop in drops + too_long:
+        ledger.drop(drop)
+    for utterance in decided.kept:
+        ledger.ok(utterance.duration_s)
+    ledger.check()
+    return decided
+
+
+def _measured(utterances: list[Utterance], config: PrepareConfig, manifest: Path) -> dict[str, Measured]:
+    """What their audio is like, where something that is asked for needs it; kept in the manifest's folder."""
+    needs_audio = config.quality is not None and config.quality.needs_audio
+    if not (needs_audio or config.trim_s is not None or config.too_long == "split") or not utterances:
+        return {}
+    from utterloom.prepare.audit.results import measure_all
+
+    workers = config.workers if config.workers is not None else usable_cores()
+    return measure_all(utterances, manifest / QUALITY_FOLDER, workers)
+
+
+def _plot(selected: selection.Selected, manifest: Path) -> None:
+    """A page of where the limits lie among the numbers."""
+    from utterloom.prepare.thresholds import write_thresholds
+
+    with output_errors(manifest):
+        (manifest / QUALITY_FOLDER).mkdir(exist_ok=True)
+    write_thresholds(selected.plots, selected.rows(), manifest / QUALITY_FOLDER / "quality.html", manifest.name)
+
+
+def _check_expected(drafts: Sequence[Utterance], ledger: Ledger, expect: dict[str, int] | int | None) -> None:
+    """E-P24: published counts differed by one between versions, and nobody saw it. Raises SourceError that says both."""
+    if expect is None:
+        return
+    found = Counter(u.split or "train" for u in drafts)
+    unread = f", and {len(ledger.drops)} rows could not be understood" if ledger.drops else ""
+    if isinstance(expect, int):
+        wrong = [] if len(drafts) == expect else [f"{len(drafts):,} utterances, not {expect:,}"]
+    else:
+        wrong = [f"{found[name]:,} of {name}, not {count:,}" for name, count in expect.items() if found[name] != count]
+    if wrong:
+        raise SourceError(f"the source does not hold what expect says: {'; '.join(wrong)}{unread}",
+                          "is it the same version of the corpus, and has all of it arrived?")
 
 
 def _split(utterances: list[Utterance], config: PrepareConfig, listed: list[str] | None) -> tuple[list[Utterance], list[str]]:
     """Splits for all, and what is to be said of how."""
     notes: list[str] = []
     utterances = [u if u.split else u.with_(split="train") for u in utterances]
-    if any(u.split == "dev" for u in utterances):
-        notes.append("the dev split is the source's own")
-        return utterances, notes
-    if listed is not None:
+    there = {u.split for u in utterances}
+    fractions: dict[str, float] = {}
+    if "dev" in there:
+        notes.append("the dev split is the source's own" if config.splits is None else "the dev split is the table's")
+    elif listed is not None:
         utterances, unknown = splits.hold_out_listed(utterances, listed)
         if unknown:
             notes.append(f"{len(unknown)} of the {len(listed)} listed dev utterances are not here, such as {unknown[0]!r}")
         if not any(u.split == "dev" for u in utterances):
             raise SourceError(f"none of the {len(listed)} utterances that dev={config.dev} lists is here")
         notes.append(f"the dev split is the list {config.dev}")
-    elif config.dev and any(u.split == "train" for u in utterances):
-        utterances = splits.hold_out_fraction(utterances, float(config.dev), config.group_by, config.seed)
+    elif config.dev:
+        fractions["dev"] = float(config.dev)
+    if config.test and "test" not in there:
+        fractions["test"] = config.test
+    if fractions and "train" in there:
+        utterances = splits.hold_out(utterances, fractions, config.group_by, config.seed, config.view)
         by = f"disjoint by {', '.join(config.group_by)}" if config.group_by else "random utterances, not disjoint by speaker"
-        notes.append(f"the dev split was held out of train, {by}")
+        what = f"{' and '.join(fractions)} split{'s were' if len(fractions) > 1 else ' was'}"
+        notes.append(f"the {what} held out of train, {by}")
     return utterances, notes
+
+
+def _prove(path: Path, utterances: list[Utterance], config: PrepareConfig) -> dict[str, Any]:
+    """Writes what the splits consist of, for others to check; returns what it comes to."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys = tuple(config.group_by) or PROVEN_KEYS
+    lines = splits.proof(utterances, keys, config.view)
+    names = ("key", "value", "split", "utterances", "seconds")
+    columns = zip(*lines, strict=True) if lines else ((),) * len(names)
+    with atomic_write(path) as file:
+        pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), file, compression="zstd")
+    return {"file": path.name, "sha256": sha256_of(path), "keys": splits.judged(lines, keys)}
 
 
 def _sampled(utterances: list[Utterance], sample: SampleConfig, seed: int) -> tuple[list[Utterance], dict[str, Any]]:
@@ -358,38 +371,14 @@ def _sampled(utterances: list[Utterance], sample: SampleConfig, seed: int) -> tu
     return [u for u in utterances if u.split != sample.split or u.id in taken], told
 
 
-def _totals(utterances: list[Utterance]) -> dict[str, Any]:
-    table: dict[str, dict[str, Any]] = {}
-    for name in sorted({u.split or "train" for u in utterances}, key=lambda name: (name != "train", name != "dev", name)):
-        members = [u for u in utterances if u.split == name]
-        table[name] = {"utterances": len(members), "hours": round(sum(u.duration_s for u in members) / 3600, 4),
-                       "speakers": len({u.speaker for u in members if u.speaker}) or None}
-    return {"utterances": len(utterances), "hours": round(sum(u.duration_s for u in utterances) / 3600, 4), "splits": table}
-
-
 def _describe(utterances: list[Utterance], ledger: Ledger, config: PrepareConfig, notes: list[str]) -> dict[str, Any]:
-    formats: dict[str, int] = {}
-    for utterance in utterances:
-        span = utterance.spans[0]
-        label = f"{Path(span.path).suffix.lstrip('.').lower()} {span.sample_rate_hz} Hz {span.num_channels} ch"
-        formats[label] = formats.get(label, 0) + 1
-    characters: Counter[str] = Counter()
-    for utterance in utterances:
-        characters.update(utterance.views.get(config.view, ""))
     return {
-        **_totals(utterances), "ledger": ledger.summary(), "notes": notes,
+        **statistics.totals(utterances), "ledger": ledger.summary(), "notes": notes,
         "languages": sorted({u.language for u in utterances if u.language}),
-        "formats": dict(sorted(formats.items(), key=lambda item: (-item[1], item[0]))),
-        "characters": dict(sorted(characters.items(), key=lambda item: (-item[1], item[0]))),
-        "view_report": _view_report(utterances, config.view),
+        "formats": statistics.formats(utterances), "characters": statistics.characters(utterances, config.view),
+        "vocabulary": statistics.vocabulary(utterances, config.view),
+        "view_report": statistics.what_the_view_changed(utterances, config.view),
         "overlaps": splits.overlaps(utterances, config.view)}
-
-
-def _view_report(utterances: Sequence[Utterance], view: str) -> dict[str, Any]:
-    """What the view changed and removed (E-P16); of a large corpus, in texts spread over all of it."""
-    spread = utterances[:: -(-len(utterances) // REPORTED_TEXTS)]
-    report = view_report((u.id, u.text, u.views[view]) for u in spread if u.text is not None and view in u.views)
-    return report.as_dict()
 
 
 def _write(path: Path, utterances: list[Utterance], view: str) -> None:
@@ -424,11 +413,13 @@ def _columns(utterances: list[Utterance], view: str, schema: Any) -> list[Any]:
 
 def explain(card: dict[str, Any]) -> list[str]:
     """What a person wants to know of a manifest, as lines."""
-    lines = [f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}"]
+    lines = [f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}{_repeated(card)}"]
     for name, split in card["splits"].items():
         speakers = f", {split['speakers']} speakers" if split["speakers"] else ""
-        lines.append(f"  {name:<6} {split['utterances']:>7,} utterances  {format_duration(split['hours'] * 3600):>14}{speakers}")
+        lines.append(f"  {name:<6} {split['utterances']:>7,} utterances  {format_duration(split['hours'] * 3600):>14}{speakers}"
+                     f"{_unknown_words(card['vocabulary'].get(name, {}))}")
     lines += [f"  {note}" for note in card["notes"]]
+    lines += [f"  {line}" for line in _proven(card)]
     if sampled := card.get("sampled"):
         lines.append(f"  sampled {sampled['to']:,} of {sampled['from']:,} {sampled['split']} utterances "
                      f"({format_duration(sampled['hours_from'] * 3600)}), spread over the speakers")
@@ -439,8 +430,36 @@ def explain(card: dict[str, Any]) -> list[str]:
         lines.append(f"  text view: {told}{more}")
     for row in card["ledger"]["reasons"]:
         lines.append(f"  dropped {row['utterances']:,}: {row['reason']}, for example {row['example']}")
+    lost: Counter[str] = Counter()
+    for row in card.get("quality") or []:
+        lost.update({name: count for name, count in row["failed_by_split"].items() if name != "train"})
+    if lost:
+        told = " and ".join(f"{count:,} of {name}" for name, count in sorted(lost.items()))
+        lines.append(f"  the quality limits took {told}: a score on what is left is of cleaner speech")
     for pair, shared in card["overlaps"].items():
         named = [f"{count:,} {key}{'s' if count != 1 else ''}" for key, count in shared.items() if count]
         if named:
             lines.append(f"  {pair} share {', '.join(named)}")
     return lines
+
+
+def _repeated(card: dict[str, Any]) -> str:
+    """Where the same stretches of audio are in several utterances."""
+    unique_s = card["hours_unique"] * 3600
+    return "" if unique_s > 0.999 * card["hours"] * 3600 else f", of which {format_duration(unique_s)} are different audio"
+
+
+def _unknown_words(words: dict[str, Any]) -> str:
+    rate = words.get("oov_rate")
+    return f", {100 * rate:.1f} % of its words not in train" if rate else ""
+
+
+def _proven(card: dict[str, Any]) -> list[str]:
+    """What keeps the splits apart, where there are several."""
+    if len(card["splits"]) < 2:
+        return []
+    keys = card["proof"]["keys"]
+    apart = [f"{key} ({told['values']:,})" for key, told in keys.items() if told["values"] and not told["in_several_splits"]]
+    lines = [f"no value in two splits: {', '.join(apart)}; every one is listed in {card['proof']['file']}"] if apart else []
+    silent = [f"{told['utterances_without']:,} name no {key}" for key, told in keys.items() if told["utterances_without"]]
+    return [*lines, f"{', '.join(silent)}: of these nothing is proven"] if silent else lines

@@ -34,8 +34,16 @@ def sheet_bytes(items: Sequence[Item], sample: str, order: str) -> bytes:
     """The .xlsx file; the same items give the same bytes. Raises MissingPackageError without xlsxwriter."""
     try:
         import xlsxwriter
+        from xlsxwriter.url import Url
     except ImportError:
         raise MissingPackageError("xlsxwriter", "review", "writing a spreadsheet") from None
+
+    class Beside(Url):  # type: ignore[misc]
+        """A file relative to the spreadsheet, with the slashes that every program takes and not those of Windows alone."""
+
+        def _target(self) -> str:
+            return str(super()._target()).replace("\\", "/")
+
     buffer = io.BytesIO()
     with xlsxwriter.Workbook(buffer, {"in_memory": True}) as book:
         book.set_properties({"created": ALWAYS_THE_SAME, "title": "utterloom review"})
@@ -60,7 +68,9 @@ def sheet_bytes(items: Sequence[Item], sample: str, order: str) -> bytes:
             for name, number in columns.items():
                 value = cells.get(name)
                 if name == PLAY:
-                    sheet.write_url(row, number, f"external:{item.audio}", link, "▶ play")
+                    url = Beside(f"external:{item.audio}")
+                    url.text = "▶ play"
+                    sheet.write_url(row, number, url, link)
                 elif isinstance(value, int | float):
                     sheet.write_number(row, number, value, formats[name])
                 elif value:

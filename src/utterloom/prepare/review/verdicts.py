@@ -208,7 +208,7 @@ def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float,
     share, weight = count / total, z * z / total
     middle = (share + weight / 2) / (1 + weight)
     half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding aside, it holds the share
 
 
 def explain_verdicts(summary: Mapping[str, Any]) -> list[str]:

@@ -103,13 +103,12 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"].get("exception", {}).get("description", answer)
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 15.0) -> Any:
-        """Until an expression is true; returns it."""
+    def wait_for(self, expression: str, seconds: float = 15.0) -> None:
+        """Until an expression is true, or an element."""
         ends = time.monotonic() + seconds
-        while not (value := self.evaluate(expression)):
+        while not self.evaluate(f"Boolean({expression})"):
             assert time.monotonic() < ends, f"never true within {seconds} s: {expression}; complaints: {self.complaints}"
             time.sleep(0.05)
-        return value
 
     def press(self, key: str, control: bool = False) -> None:
         """A key of KEYS, or a character, pressed and let go as by hand."""

@@ -13,6 +13,7 @@ from utterloom.prepare.quality import Histogram
 
 WIDTH_PX, HEIGHT_PX = 340, 150
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 34, 332, 14, 126
+LEAST_WIDTH = 1e-9  # of the values: closer together, and floats have no room for bins between them
 LEAST_BAR_PX = 2.0  # one utterance among a million is still to be seen
 
 
@@ -20,6 +21,8 @@ def distribution(title: str, values: Sequence[float], num_bins: int = 40) -> His
     """Of numbers that nobody judges; beyond the middle 99 % they are in the first and the last bin."""
     found = np.asarray(values, dtype=float)
     first, last = np.percentile(found, (0.5, 99.5)) if len(found) else (0.0, 1.0)
+    if last - first < LEAST_WIDTH * max(abs(first), abs(last)):
+        last = first  # which numpy draws half a unit to either side
     counts, edges = np.histogram(np.clip(found, first, last), num_bins, (first, last))
     return Histogram(title, title, tuple(edges.tolist()), tuple(counts.tolist()), None, None, 0, 0, 0)
 

@@ -39,7 +39,8 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", m
 .cards dd { margin: 0; }
 .cards .figure { font-size: 1.6rem; font-weight: 600; line-height: 1.3; white-space: nowrap; }
 .cards .aside { font-size: .8rem; color: var(--quiet); }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.5rem 2rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.5rem 2rem;
+  align-items: end; }
 figure { margin: 0; }
 figcaption { margin-bottom: .2rem; }
 figcaption b { display: block; color: var(--ink); font-weight: 600; }
@@ -51,7 +52,7 @@ svg rect.out { fill: var(--bad); opacity: 1; }
 svg .axis { stroke: var(--rule); }
 svg .limit { stroke: var(--bad); stroke-dasharray: 4 3; }
 svg text.limit { stroke: none; fill: var(--bad); }
-.scroll { overflow: auto; max-height: 30rem; }
+.scroll { overflow: auto; max-height: 30rem; padding-inline-end: .6rem; }
 .scroll thead > tr > * { position: sticky; top: 0; background: var(--paper); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { padding: .28rem .9rem .28rem 0; text-align: start; vertical-align: baseline; border-bottom: 1px solid var(--rule); }

@@ -163,7 +163,7 @@ def _characters(result: Audit) -> list[Child]:
 def _named(character: str) -> str:
     """`ế` as it is, and what cannot be seen by its name."""
     name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
-    return name if unicodedata.category(character)[0] in "ZCM" else f"{character}  {name}"
+    return name if unicodedata.category(character)[0] in "ZCM" else f"{character}\u2003{name}"
 
 
 def _dropped(result: Audit) -> list[Child]:

@@ -27,7 +27,7 @@ from board import circumstances, deliver, markdown_table, note, plain_table, rat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.text.english_lines import english_lines, sentence_lines
+from tests.text.english_lines import english_lines, published_normaliser, sentence_lines
 
 from utterloom.text.normalisers import HERE, normaliser, read_pairs, whisper_en
 
@@ -37,14 +37,12 @@ Form = Callable[[str], str]
 
 
 def peers() -> dict[str, Form]:
-    """Those that are installed: `pip install openai-whisper transformers`."""
+    """Those that are installed: `pip install --no-deps openai-whisper more-itertools regex`, and `pip install transformers`."""
     found: dict[str, Form] = {}
     try:
-        from whisper.normalizers import EnglishTextNormalizer as Published
-
-        found["openai-whisper"] = Published()
-    except ImportError:
-        note("openai-whisper is not installed")
+        found["openai-whisper"] = published_normaliser()
+    except ImportError as error:
+        note(str(error))
     try:
         from transformers.models.whisper.english_normalizer import EnglishTextNormalizer as Copied
 
@@ -52,7 +50,7 @@ def peers() -> dict[str, Form]:
     except ImportError:
         note("transformers is not installed")
     if not found:
-        raise SystemExit("there is nothing to compare with: pip install openai-whisper, or transformers")
+        raise SystemExit("there is nothing to compare with: pip install --no-deps openai-whisper more-itertools regex")
     return found
 
 

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
 from collections.abc import Callable, Iterator
+
+
+def published_normaliser() -> Callable[[str], str]:
+    """openai-whisper's own `EnglishTextNormalizer`. Its package is made known but not run: that would want torch, numba, tiktoken
+    and the models, and its normalisers need none of them. Raises ImportError where it is not installed."""
+    spec = importlib.util.find_spec("whisper")
+    if spec is None:
+        raise ImportError("openai-whisper is not installed: pip install --no-deps openai-whisper more-itertools regex")
+    sys.modules.setdefault("whisper", importlib.util.module_from_spec(spec))
+    from whisper.normalizers import EnglishTextNormalizer
+
+    return EnglishTextNormalizer()  # type: ignore[no-any-return]
 
 
 def _words(text: str) -> list[str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 
 MOST_REMEMBERED = 1 << 16  # words; some 10 MB
@@ -25,9 +24,10 @@ _ANGLES = re.compile(r"[<\[][^>\]]*[>\]]")
 _ROUNDS = re.compile(r"\([^)]+?\)")
 _FILLER_WORDS = ("hmm", "mm", "mhm", "mmm", "uh", "um")
 _FILLERS = re.compile(rf"\b(?:{'|'.join(_FILLER_WORDS)})\b")
+_AFTER_SPACE_OR_FILLER = re.compile(r"'(?<=[\smh]')")
 _SPACED_APOSTROPHE = re.compile(r"\s+'")
-_HAS_BEEN = re.compile(r"'s(?<!\blet's) (been|gone|got(?:ta)?)\b")
-_HAD_BEEN = re.compile(r"'d (been|gone|done)\b")
+_HAS_BEEN = re.compile(r"'s(?<!\blet's)(?= (?:been|gone|got(?:ta)?)\b)")
+_HAD_BEEN = re.compile(r"'d(?= (?:been|gone|done)\b)")
 
 _ABBREVIATED = {
     "wanna": "want to", "gotta": "got to", "gonna": "going to", "imma": "i am going to", "woulda": "would have",
@@ -38,7 +38,7 @@ _ABBREVIATED = {
         "hon": "honorable", "asst": "assistant", "assoc": "associate", "lt": "lieutenant", "col": "colonel", "jr": "junior",
         "sr": "senior", "esq": "esquire"}.items()}}
 _NOT_AS_WRITTEN = {**_ABBREVIATED, **dict.fromkeys(_FILLER_WORDS, "")}
-_REWRITTEN = re.compile(rf"\b(?:{'|'.join(sorted(_NOT_AS_WRITTEN, key=len, reverse=True))})\b")
+_RUNS = re.compile(r"\w+")
 _IRREGULAR = {"won't": "will not", "can't": "can not", "let's": "let us", "ain't": "aint", "y'all": "you all",
               "i'ma": "i am going to", "ma'am": "madam"}
 _IRREGULAR_WORD = re.compile(rf"\b(?:{'|'.join(_IRREGULAR)})\b")
@@ -46,23 +46,23 @@ _IRREGULAR_WORD = re.compile(rf"\b(?:{'|'.join(_IRREGULAR)})\b")
 _CONTRACTED = [(tail, re.compile(rf"{tail}\b"), f" {full}") for tail, full in (
     ("n't", "not"), ("'re", "are"), ("'s", "is"), ("'d", "would"), ("'ll", "will"), ("'t", "not"), ("'ve", "have"), ("'m", "am"))]
 
-_DIGIT_COMMA = re.compile(r"(\d),(\d)")
-_FULL_STOP = re.compile(r"\.([^0-9]|$)")
-_LETTER_DIGIT = re.compile(r"([a-z])([0-9])")
-_DIGIT_LETTER = re.compile(r"([0-9])([a-z])")
-_MEETING = re.compile(r"[a-z][0-9]|[0-9][a-z]|[0-9]\s+[nrst]")
-_SPLIT_SUFFIX = re.compile(r"([0-9])\s+(st|nd|rd|th|s)\b")
+_DIGIT_COMMA = re.compile(r"\d,\d")
+_FULL_STOP = re.compile(r"\.(?:[^0-9]|$)")
+_MEETING = re.compile(r"[0-9](?:(?<=[a-z][0-9])|(?=[a-z]|\s+[nrst]))")
+_WHERE_THEY_MEET = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
+_SUFFIX = re.compile(r"(?:st|nd|rd|th|s)\b")
+_SPLIT_SUFFIX = re.compile(r"(?<=[0-9])\s+(?=(?:st|nd|rd|th|s)\b)")
 _AND_A_HALF = re.compile(r"\band\s+a\s+half\b")
 _DOLLARS_AND_CENTS = re.compile(r"([€£$])([0-9]+) (?:and )?¢([0-9]{1,2})\b")
 _ONLY_CENTS = re.compile(r"[€£$]0.([0-9]{1,2})\b")
-_ONE = re.compile(r"\b1(s?)\b")
-_LONE_SYMBOL = re.compile(r"[.$¢€£]([^0-9])")
-_LONE_PERCENT = re.compile(r"([^0-9])%")
+_ONE = re.compile(r"1(?<!\w1)(?=s?\b)")  # \b1 with what is rare first: found sooner
+_LONE_SYMBOL = re.compile(r"[.$¢€£][^0-9]")
+_LONE_PERCENT = re.compile(r"[^0-9]%")
 _SPACES = re.compile(r"\s+")
 
 # ------------------------------------------------------------------------------------------------- the words of numbers
 
-_ZERO, _ONES, _ONES_ENDING, _TENS, _TENS_ENDING, _POWER, _POWER_ENDING, _SIGN, _CURRENCY, _PERCENT, _SPECIAL = range(1, 12)
+_ONES, _ONES_ENDING, _TENS, _TENS_ENDING, _ZERO, _POWER, _POWER_ENDING, _CURRENCY, _PERCENT, _SIGN, _SPECIAL = range(1, 12)
 
 
 _SPELLED_OUT = """\
@@ -92,170 +92,141 @@ def _number_words() -> dict[str, tuple[int, int, str]]:
     for word, symbol in {"pound": "£", "euro": "€", "dollar": "$", "cent": "¢"}.items():
         words |= {word: (_CURRENCY, 0, symbol), f"{word}s": (_CURRENCY, 0, symbol)}
     words |= dict.fromkeys(("per", "percent"), (_PERCENT, 0, "%"))
-    return words | dict.fromkeys(("and", "double", "triple", "point"), (_SPECIAL, 0, ""))
+    return words | {"and": (_SPECIAL, 0, ""), "point": (_SPECIAL, 0, ""), "double": (_SPECIAL, 2, ""), "triple": (_SPECIAL, 3, "")}
 
 
 _WORDS = _number_words()
 _SMALL = {word for word, (kind, _, _) in _WORDS.items() if kind in (_ONES, _TENS, _ZERO)}  # may follow a decimal point
 _BEFORE_A_HALF = {word for word, (kind, _, _) in _WORDS.items() if kind in (_ONES, _TENS, _ZERO, _POWER)}
 _ENDINGS = {"st", "nd", "rd", "th", "s"}
+_MAY_DEPEND = {*_WORDS, *_ENDINGS, "half"}  # on the words before and after
+_AROUND = "\",?!;:()-"  # around a word, these are spaces
 
 
-def _is_number(word: str) -> bool:
-    """Digits, with or without a fraction."""
-    if word.isdecimal():
-        return len(word) <= MOST_DIGITS
-    whole, point, fraction = word.partition(".")
-    return bool(point) and whole.isdecimal() and fraction.isdecimal() and len(word) <= MOST_DIGITS
-
-
-def _can_be_number(word: str | None) -> bool:
-    return word is not None and (word in _WORDS or _is_number(word))
-
-
-def _followed_by(value: int | str | None, number: int, places: int, after_one: bool, after_ten: bool) -> int | str:
-    """A number under way and the next small one: 20 and 5 are 25, 19 and 84 are "1984". Digits that were strung together stay text.
-    `places` is 10 for one to nine, 100 for what is larger."""
-    if value is None:
-        return number
-    if isinstance(value, str) or after_one:
-        return f"{str(value)[:-1]}{number}" if after_ten and places == 10 else f"{value}{number}"
-    return value + number if value % places == 0 else f"{value}{number}"
-
-
-def _times(value: str | int, power: int) -> int | None:
-    """Digits with or without a fraction times a power of ten; None when that is no whole number."""
-    try:
-        product = Fraction(value) * power if isinstance(value, int) or len(value) <= MOST_DIGITS else None
-    except ValueError:
+def _value_of(word: str) -> int | str | None:
+    """Digits as the automaton counts with them: whole numbers as integers, others as they are; None for what is no number."""
+    if len(word) > MOST_DIGITS or not word[:1].isdecimal():
         return None
-    return product.numerator if product is not None and product.denominator == 1 else None
+    if word.isdecimal():
+        return int(word)
+    whole, _, fraction = word.partition(".")
+    if not (whole.isdecimal() and fraction.isdecimal()):
+        return None
+    return word if int(fraction) else int(whole)
 
 
-class _Numbers:
-    """The automaton: spelled-out numbers become digits. `value` is the number under way, as an integer while it can still be added
-    to and multiplied, as text when its digits were strung together; `sign` waits to be written before it."""
+def _followed_by(value: int | str, number: int, before: int) -> int | str:
+    """A number under way and the next small one: 20 and 5 are 25, 19 and 84 are "1984". Digits that were strung together stay text.
+    `before` is the kind of the word before it: strung to a digit only when that was a word, as in "one oh one"."""
+    if isinstance(value, str) or before == _ONES:
+        return f"{str(value)[:-1]}{number}" if before == _TENS and number < 10 else f"{value}{number}"
+    return value + number if value % (10 if number < 10 else 100) == 0 else f"{value}{number}"
 
-    def __init__(self, words: list[str]) -> None:
-        self.words = words
-        self.written: list[str] = []
-        self.value: int | str | None = None
-        self.sign = ""
 
-    def run(self) -> list[str]:
-        words, spellings, write = self.words, _spellings(), self.written.append
-        position, num_words = 0, len(words)
-        while position < num_words:
-            word = words[position]
-            entry = _WORDS.get(word)
-            if entry is not None:
-                position += self._take(position, word, *entry)
-                continue
+def _times(value: str, power: int) -> int | None:
+    """Digits with or without a fraction times a power of ten; None when that is no whole number."""
+    whole, _, fraction = value.partition(".")
+    if len(value) > MOST_DIGITS or not (digits := whole + fraction).isdecimal():
+        return None
+    product, rest = divmod(int(digits) * power, 10 ** len(fraction))
+    return None if rest else product
+
+
+def _in_digits(words: list[str]) -> list[str]:
+    """The automaton: spelled-out numbers become digits, other words are spelled as in the table.
+
+    `value` is the number under way: an integer while it can still be added to and multiplied, text when its digits were strung
+    together. `sign` waits to be written before it. One long function, since a call for every word would take half of its time.
+    """
+    spellings, written = _spellings(), list[str]()
+    write = written.append
+    value: int | str | None = None
+    sign, before, kind = "", 0, 0
+    position, num_words = -1, len(words)
+    while (position := position + 1) < num_words:
+        word = words[position]
+        entry = _WORDS.get(word)
+        if entry is None:
+            kind = 0
             bare = word[1:] if word[0] in "£€$¢" else word
-            if (bare.isdecimal() or ("." in bare and bare[0].isdecimal())) and _is_number(bare):
-                self._take_digits(word, bare)
-                position += 1
+            if (counted := _value_of(bare)) is not None:
+                if isinstance(value, str) and value.endswith("."):  # decimals, and addresses such as 10.0.0.1
+                    value += word
+                    continue
+                if value is not None:
+                    write(f"{sign}{value}")
+                    sign = ""
+                if bare is not word:
+                    sign = word[0]
+                value = counted
                 continue
-            if self.value is not None:
-                self._flush()
-            write(f"{self.sign}{spellings.get(word, word)}")
-            self.sign = ""
-            position += 1
-        if self.value is not None:
-            self._flush()
-        return self.written
+            if value is not None:
+                write(f"{sign}{value}")
+                sign, value = "", None
+            write(f"{sign}{spellings.get(word, word)}")
+            sign = ""
+            continue
 
-    def _write(self, text: str) -> None:
-        self.written.append(f"{self.sign}{text}")
-        self.sign, self.value = "", None
-
-    def _flush(self) -> None:
-        self._write(str(self.value))
-
-    def _flush_and_write(self, word: str) -> None:
-        if self.value is not None:
-            self._flush()
-        self._write(word)
-
-    def _take_digits(self, word: str, bare: str) -> None:
-        if isinstance(self.value, str) and self.value.endswith("."):  # decimals, and addresses such as 10.0.0.1
-            self.value += word
-            return
-        if self.value is not None:
-            self._flush()
-        if bare is not word:
-            self.sign = word[0]
-        whole, _, fraction = bare.partition(".")
-        self.value = bare if fraction and int(fraction) else int(whole)
-
-    def _take(self, position: int, word: str, kind: int, number: int, ending: str) -> int:
-        """One word of a number; returns how many words it used."""
-        value, words = self.value, self.words
-        if kind in (_SPECIAL, _SIGN) or (kind == _PERCENT and word == "per"):
-            following = words[position + 1] if position + 1 < len(words) else None
-            return self._take_special(position, word, ending, following)
-        before = _WORDS.get(words[position - 1], (0,))[0] if position and value is not None else 0
-        if kind == _ZERO:
-            self.value = f"{value or ''}0"
-        elif kind in (_ONES, _ONES_ENDING):
-            # Strung to a digit before it only when that was a word, as in "one oh one".
-            self.value = _followed_by(value, number, 10 if number < 10 else 100, before == _ONES, before == _TENS)
-        elif kind in (_TENS, _TENS_ENDING):
-            self.value = _followed_by(value, number, 100, False, False)
-        elif kind in (_POWER, _POWER_ENDING):
-            self._multiply(value, number, ending)
+        before, (kind, number, ending) = kind, entry
+        if kind <= _TENS_ENDING:
+            value = number if value is None else _followed_by(value, number, before)
+        elif kind == _ZERO:
+            value = f"{value or ''}0"
+        elif kind <= _POWER_ENDING:
+            if value is None:
+                value = number
+            elif isinstance(value, int) and (value or ending):
+                value = value // 1000 * 1000 + value % 1000 * number
+            elif (product := _times(str(value), number)) is not None:
+                value = product
+            else:
+                write(f"{sign}{value}")
+                sign, value = "", number
         elif kind == _CURRENCY:
-            if value is not None:
-                self.sign = ending
-                self._flush()
+            write(f"{sign}{word}" if value is None else f"{ending}{value}")
+            sign, value = "", None
+            continue
+        elif kind == _PERCENT:
+            whole = word if value is None else f"{value}%"
+            if word == "per":
+                if value is not None and position + 1 < num_words and words[position + 1] == "cent":
+                    position += 1
+                elif value is not None:
+                    write(f"{sign}{value}")
+                    sign, whole = "", word
+            write(f"{sign}{whole}")
+            sign, value = "", None
+            continue
+        else:  # what is taken for a number only before one
+            following = words[position + 1] if position + 1 < num_words else ""
+            is_before_number = following in _WORDS or _value_of(following) is not None
+            if kind == _SIGN and is_before_number:
+                if value is not None:
+                    write(f"{sign}{value}")
+                    value = None
+                sign = ending
+            elif word == "and" and is_before_number and before == _POWER:
+                pass
+            elif word == "point" and is_before_number:
+                if following in _SMALL or following not in _WORDS:
+                    value = f"{value or ''}."
+            elif number and (repeated := _WORDS.get(following, (0, 0, "")))[0] in (_ONES, _ZERO):  # double, triple
+                value = f"{value or ''}{str(repeated[1]) * number}"
+                kind = repeated[0]
+                position += 1
             else:
-                self._write(word)
-        else:  # percent
-            self._write(word if value is None else f"{value}%")
-        if ending and kind in (_ONES_ENDING, _TENS_ENDING, _POWER_ENDING):
-            self._write(f"{self.value}{ending}")
-        return 1
-
-    def _multiply(self, value: int | str | None, power: int, ending: str) -> None:
-        if value is None:
-            self.value = power
-        elif isinstance(value, int) and (value or ending):
-            self.value = value // 1000 * 1000 + value % 1000 * power
-        else:
-            product = _times(value, power)
-            if product is None:
-                self._flush()
-            self.value = power if product is None else product
-
-    def _take_special(self, position: int, word: str, sign: str, following: str | None) -> int:
-        value = self.value
-        if word == "per":
-            if value is not None and following == "cent":
-                self._write(f"{value}%")
-                return 2
-            self._flush_and_write(word)
-        elif sign:
-            if value is not None:
-                self._flush()
-            if _can_be_number(following):
-                self.sign = sign
-            else:
-                self._write(word)
-        elif following is None or not _can_be_number(following):
-            self._flush_and_write(word)
-        elif word == "and":
-            if not position or _WORDS.get(self.words[position - 1], (0,))[0] != _POWER:
-                self._flush_and_write(word)
-        elif word == "point":
-            if following in _SMALL or following not in _WORDS:
-                self.value = f"{value or ''}."
-        else:
-            kind, digit, _ = _WORDS.get(following, (0, 0, ""))
-            if kind in (_ONES, _ZERO):
-                self.value = f"{value or ''}{str(digit) * (2 if word == 'double' else 3)}"
-                return 2
-            self._flush_and_write(word)
-        return 1
+                if value is not None:
+                    write(f"{sign}{value}")
+                    sign, value = "", None
+                write(f"{sign}{word}")
+                sign = ""
+            continue
+        if ending:
+            write(f"{sign}{value}{ending}")
+            sign, value = "", None
+    if value is not None:
+        write(f"{sign}{value}")
+    return written
 
 
 # ------------------------------------------------------------------------------------------------------ words and lines
@@ -291,18 +262,31 @@ def _spellings() -> dict[str, str]:
     return dict(read_pairs(HERE / "english_spellings.tsv"))
 
 
+def _space_for_first(match: re.Match[str]) -> str:
+    return f" {match[0][1:]}"
+
+
+def _space_for_last(match: re.Match[str]) -> str:
+    return f"{match[0][:-1]} "
+
+
+def _may_have_letters(token: str) -> bool:
+    return not token.isascii() or token.islower()
+
+
 def _cleaned(token: str) -> str:
     """Contractions and titles written out, symbols away: all that depends on the token alone."""
-    token = _REWRITTEN.sub(lambda match: _NOT_AS_WRITTEN[match[0]], token)
+    if _may_have_letters(token) and not _NOT_AS_WRITTEN.keys().isdisjoint(_RUNS.findall(token)):
+        token = _RUNS.sub(lambda match: _NOT_AS_WRITTEN.get(match[0], match[0]), token)
     if "'" in token:
         token = _IRREGULAR_WORD.sub(lambda match: _IRREGULAR[match[0]], token)
         for tail, pattern, full in _CONTRACTED:
             if tail in token:
                 token = pattern.sub(full, token)
     if "," in token:
-        token = _DIGIT_COMMA.sub(r"\1\2", token)
+        token = _DIGIT_COMMA.sub(lambda match: match[0].replace(",", ""), token)
     if "." in token:
-        token = _FULL_STOP.sub(r" \1", token)
+        token = _FULL_STOP.sub(_space_for_first, token)
     if not token.isascii():
         token = unicodedata.normalize("NFKD", token)
     return token.translate(_CLEANING)
@@ -310,19 +294,20 @@ def _cleaned(token: str) -> str:
 
 def _numbers_apart(text: str) -> str:
     """A space where letters and digits meet, but for the endings of numbers."""
-    if not _MEETING.search(text):
+    if not _MEETING.search(text):  # nearly always
         return text
-    text = _DIGIT_LETTER.sub(r"\1 \2", _LETTER_DIGIT.sub(r"\1 \2", text))
-    return _SPLIT_SUFFIX.sub(r"\1\2", text)
+    return _SPLIT_SUFFIX.sub("", _WHERE_THEY_MEET.sub(" ", text))
 
 
 @dataclass(slots=True)
 class _Token:
     """A token that can be part of a number, or holds a symbol."""
 
+    cleaned: str
     words: list[str]
+    """letters and digits apart"""
     is_ending: bool
-    """may be the ending of a number in the word before it"""
+    """begins with what may be the ending of a number in the token before it"""
     is_half: bool
     """may be the end of "and a half" """
     _alone: str | None = None
@@ -335,37 +320,37 @@ class _Token:
         return self._alone
 
 
-class _Remembered(dict[str, "str | None"]):
-    """Each token of a line → its words as they will be written, or None when that depends on its neighbours: see `tokens`."""
+class _Remembered(dict[str, "str | _Token"]):
+    """Each token of a line → its words as they will be written, or a _Token when that depends on its neighbours."""
 
-    def __init__(self) -> None:
-        self.tokens: dict[str, _Token] = {}
-
-    def __missing__(self, token: str) -> str | None:
+    def __missing__(self, token: str) -> str | _Token:
         if len(self) >= MOST_REMEMBERED:
-            forget()
-        plain = token[:-1] if token[-1] in ",.?!;:" else token
-        if plain.isascii() and plain.isalpha() and plain not in _NOT_AS_WRITTEN:
-            words = [plain]
-        elif token.isdecimal() and token.isascii():
-            words = [token]
-        else:
-            words = _numbers_apart(_cleaned(token)).split()
-        if all(word.isalpha() and word not in _WORDS and word not in _ENDINGS and word != "half" for word in words):
-            spellings = _spellings()
-            self[token] = written = " ".join([spellings.get(word, word) for word in words])
-            return written
-        self[token] = None
-        self.tokens[token] = _Token(words, words[0] in _ENDINGS or (words[0][0] in "snrt" and not words[0].isalpha()),
-                                    any("half" in word for word in words))
-        return None
+            self.clear()
+        self[token] = remembered = _look_at(token)
+        return remembered
 
-    def token(self, token: str) -> _Token:
-        """Of a token that is None here, even if it was forgotten since."""
-        if token not in self.tokens:
-            self.pop(token, None)
-            self[token]
-        return self.tokens[token]
+
+def _look_at(token: str) -> str | _Token:
+    core = token.strip(_AROUND)
+    if core and core[-1] == ".":
+        core = core[:-1]
+    if core.isascii() and core.isalnum() and core not in _NOT_AS_WRITTEN:
+        if core.isdecimal():
+            return _Token(core, [core], is_ending=False, is_half=False)
+        if core.isalpha():
+            if core not in _MAY_DEPEND:
+                return _spellings().get(core, core)
+            return _Token(core, [core], core in _ENDINGS, core == "half")
+    cleaned = _cleaned(token)
+    if not _may_have_letters(token):
+        return _Token(cleaned, words, is_ending=False, is_half=False) if (words := cleaned.split()) else ""
+    words = _numbers_apart(cleaned).split()
+    if not words:
+        return ""
+    if _MAY_DEPEND.isdisjoint(words) and "".join(words).isalpha():
+        spellings = _spellings()
+        return " ".join([spellings.get(word, word) for word in words])
+    return _Token(cleaned, words, _SUFFIX.match(words[0]) is not None, "half" in cleaned)
 
 
 _REMEMBERED = _Remembered()
@@ -374,7 +359,6 @@ _REMEMBERED = _Remembered()
 def forget() -> None:
     """Empty the memory of words; what comes out is the same."""
     _REMEMBERED.clear()
-    _REMEMBERED.tokens.clear()
 
 
 def whisper_en(text: str) -> str:
@@ -386,84 +370,81 @@ def whisper_en(text: str) -> str:
         line = _ROUNDS.sub("", line)
     if "'" in line:
         line = _contracted(line)
-    tokens = line.split()
-    written = [_REMEMBERED[token] for token in tokens]
-    if None in written:
-        return _with_numbers(tokens, written)
-    return " ".join(filter(None, written))
+    found = [_REMEMBERED[token] for token in line.split()]
+    return _with_numbers(found) if _Token in map(type, found) else " ".join(filter(None, found))  # type: ignore[arg-type]
 
 
 def _contracted(line: str) -> str:
     """What apostrophes do across words."""
-    position = line.find("'", 1)
-    while position > 0:
-        if (before := line[position - 1]).isspace() or before in "mh":  # fillers end in m and h
-            line = _SPACED_APOSTROPHE.sub("'", _FILLERS.sub("", line))
-            break
-        position = line.find("'", position + 1)
+    if _AFTER_SPACE_OR_FILLER.search(line):
+        if "mm" in line or "um" in line or "uh" in line or "mhm" in line:
+            line = _FILLERS.sub("", line)
+        line = _SPACED_APOSTROPHE.sub("'", line)
     if "'s " in line:
-        line = _HAS_BEEN.sub(r" has \1", line)
-    return _HAD_BEEN.sub(r" had \1", line) if "'d " in line else line
+        line = _HAS_BEEN.sub(" has", line)
+    return _HAD_BEEN.sub(" had", line) if "'d " in line else line
 
 
-def _with_numbers(tokens: list[str], written: list[str | None]) -> str:
+def _with_numbers(found: list[str | _Token]) -> str:
     """Runs of tokens that are not ordinary words go through the automaton; one between ordinary words is remembered."""
-    remembered = _REMEMBERED.tokens
-    found = [remembered.get(token) or _REMEMBERED.token(token) if whole is None else whole
-             for token, whole in zip(tokens, written, strict=True)]
     parts: list[str] = []
-    run: list[_Token] = []
+    run: list[str] = []
+    alone: _Token | None = None
     for one in found:
-        if not isinstance(one, str):
-            if one.is_ending or one.is_half:
-                return _whole_line(tokens, found)
-            run.append(one)
-        elif one:
-            if run:
-                parts.append(_run(run))
-                run.clear()
-            parts.append(one)
+        if isinstance(one, str):
+            if one:
+                if run:
+                    parts.append(_numbers(run) if alone is None else alone.alone)
+                    run = []
+                parts.append(one)
+        elif one.is_half and (line := _with_halves(found)) is not None:
+            return _without_lone_symbols(_numbers(line.split()))
+        elif not run:
+            alone, run = one, one.words
+        else:
+            alone = None
+            if one.is_ending and run[-1][-1] in "0123456789":
+                run = [*run[:-1], run[-1] + one.words[0], *one.words[1:]]
+            else:
+                run = run + one.words
     if run:
-        parts.append(_run(run))
+        parts.append(_numbers(run) if alone is None else alone.alone)
     return _without_lone_symbols(" ".join(parts))
 
 
-def _run(tokens: list[_Token]) -> str:
-    return tokens[0].alone if len(tokens) == 1 else _numbers([word for token in tokens for word in token.words])
-
-
-def _whole_line(tokens: list[str], found: list[_Token | str]) -> str:
-    """A line on which a number and its ending, or "and a half", may be words apart."""
-    line = " ".join([one if isinstance(one, str) else " ".join(one.words) for one in found])
-    if "half" in line and _AND_A_HALF.search(line):
-        # The word before it counts as it was before letters and digits were taken apart.
-        line = _numbers_apart(_with_halves(" ".join(map(_cleaned, tokens))))
-    else:
-        line = _SPLIT_SUFFIX.sub(r"\1\2", line)
-    return _without_lone_symbols(_numbers(line.split()))
+def _with_halves(found: list[str | _Token]) -> str | None:
+    """ "two and a half" → "two point five"; None on a line without. What counts is the word before letters and digits are apart."""
+    line = " ".join([one if isinstance(one, str) else one.cleaned for one in found])
+    *before, last = _AND_A_HALF.split(line)
+    if not before:
+        return None
+    parts = []
+    for segment in before:
+        if words := segment.split():
+            parts += [segment, "point five" if words[-1] in _BEFORE_A_HALF else "and a half"]
+    return _numbers_apart(" ".join([*parts, last] if last.strip() else parts))
 
 
 def _numbers(words: list[str]) -> str:
     """Words through the automaton, and what the published form does to currencies and to the digit 1 afterwards."""
-    text = " ".join(_Numbers(words).run())
-    if "$" in text or "€" in text or "£" in text:
-        text = _DOLLARS_AND_CENTS.sub(lambda match: f"{match[1]}{match[2]}.{int(match[3]):02d}", text)
-        text = _ONLY_CENTS.sub(lambda match: f"¢{int(match[1])}", text)
-    return _ONE.sub(r"one\1", text) if "1" in text else text
+    text = " ".join(_in_digits(words))
+    if ("¢" in text or "0" in text) and ("$" in text or "€" in text or "£" in text):
+        text = _DOLLARS_AND_CENTS.sub(_with_cents, text)
+        text = _ONLY_CENTS.sub(_only_cents, text)
+    return _ONE.sub("one", text) if "1" in text else text
+
+
+def _with_cents(match: re.Match[str]) -> str:
+    return f"{match[1]}{match[2]}.{int(match[3]):02d}"
+
+
+def _only_cents(match: re.Match[str]) -> str:
+    return f"¢{int(match[1])}"
 
 
 def _without_lone_symbols(line: str) -> str:
     if "." in line or "$" in line or "¢" in line or "€" in line or "£" in line:
-        line = _LONE_SYMBOL.sub(r" \1", line)
+        line = _LONE_SYMBOL.sub(_space_for_first, line)
     if "%" in line:
-        line = _LONE_PERCENT.sub(r"\1 ", line)
+        line = _LONE_PERCENT.sub(_space_for_last, line)
     return _SPACES.sub(" ", line) if "  " in line else line
-
-
-def _with_halves(text: str) -> str:
-    """ "two and a half" → "two point five"."""
-    *before, last = _AND_A_HALF.split(text)
-    parts = []
-    for segment in filter(str.strip, before):
-        parts += [segment, "point five" if segment.split()[-1] in _BEFORE_A_HALF else "and a half"]
-    return " ".join([*parts, last] if last.strip() else parts)

@@ -6,12 +6,16 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from utterloom.audio.spans import SpanReader
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
 from utterloom.prepare.readers.ctm import CtmReader
 from utterloom.prepare.stage import PrepareConfig, prepare
+from utterloom.shards.manifest import rows
 
 
 def lay(folder: Path, ctm: str, segments: str | None = None, audio: tuple[str, ...] = ("rec-1.wav",)) -> Path:
@@ -81,10 +85,49 @@ def test_words_that_count_from_the_start_of_their_utterance(tmp_path: Path) -> N
     assert [(drop.id, drop.reason, drop.seconds) for drop in drops] == [("utt-2", "unknown word", 1.0)]
 
 
-@pytest.mark.parametrize("segments", [None, "u rec-1 0 1\nv rec-1 1 2\n"])
-def test_words_on_several_channels_are_not_mixed(tmp_path: Path, segments: str | None) -> None:
-    kept, drops = read(lay(tmp_path, "rec-1 A 0.0 0.5 a\nrec-1 B 1.0 0.5 b\n", segments))
-    assert not kept and [drop.reason for drop in drops] == ["several channels"] * 2 and "A, B" in drops[0].detail
+def sides(kept: list[Utterance]) -> list[tuple[str, str | None, int | None]]:
+    return [(u.id, u.text, u.spans[0].channel) for u in kept]
+
+
+@pytest.mark.parametrize(("first", "second"), [("A", "B"), ("1", "2"), ("0", "1"), ("left", "right")])
+def test_each_channel_is_read_by_itself(tmp_path: Path, first: str, second: str) -> None:
+    """Both sides of a call at once: nobody speaks over anybody, and ids say which side it is."""
+    kept, drops = read(lay(tmp_path, f"rec-1 {first} 0.0 0.5 a\nrec-1 {second} 0.0 0.5 b\n"))
+    assert not drops and sides(kept) == [(f"rec-1-{first}_0.00-0.50", "a", 0), (f"rec-1-{second}_0.00-0.50", "b", 1)]
+    assert all("overlap_s" not in u.attributes for u in kept)
+
+
+def test_a_file_of_segments_may_name_the_channel(tmp_path: Path) -> None:
+    """By another name than the CTM, too. What does not say it is of the channel of its words, if they are on one."""
+    ctm = "rec-1 A 0.0 0.5 a\nrec-1 B 0.1 0.5 b\nrec-1 B 2.0 0.5 c\nrec-1 A 5.0 0.5 d\nrec-1 B 5.0 0.5 e\n"
+    kept, drops = read(lay(tmp_path, ctm, "u rec-1 0 1 1\nv rec-1 0 1 2\nw rec-1 2 3\nx rec-1 3 4 2\ny rec-1 3 4\nz rec-1 5 6\n"))
+    assert sides(kept) == [("u", "a", 0), ("v", "b", 1), ("w", "c", 1), ("x", None, 1)]
+    assert [(drop.id, drop.reason) for drop in drops] == [("y", "several channels"), ("z", "several channels")]
+    assert "A, B" in drops[0].detail
+
+
+def test_a_channel_that_is_no_channel_of_the_file(tmp_path: Path) -> None:
+    """One side in a file of its own stays whole; only the first channel of a recording is, as everywhere, the mix of it."""
+    for number, name in enumerate(("one", "two"), start=1):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros((16_000, number)), 16_000)
+    ctm = "one B 0.0 0.5 a\ntwo B 0.0 0.5 b\nboth X 0.0 0.5 c\nboth Y 0.0 0.5 d\nnone NA 0 0.5 e\nnone NA 0.5 0.3 f\n"
+    kept, drops = read(lay(tmp_path, ctm, audio=("both.wav", "none.wav")))
+    assert sides(kept) == [("one_0.00-0.50", "a", None), ("two-B_0.00-0.50", "b", 1), ("none_0.00-0.80", "e f", None)]
+    assert [drop.id for drop in drops] == ["both_0.00-0.50", "both_0.00-0.50~2"]
+    assert {drop.reason for drop in drops} == {"unknown channel"}
+    assert "'X' is no channel" in drops[0].detail
+
+
+def test_the_sides_of_a_call_come_out_as_they_were_spoken(tmp_path: Path) -> None:
+    """From the CTM to the packed samples, with a channel that the recording does not have."""
+    both = np.stack([np.full(16_000, 0.25), np.full(16_000, -0.5)], axis=1)
+    soundfile.write(tmp_path / "call.wav", both, 16_000)
+    lay(tmp_path, "call 1 0.0 0.5 a\ncall 2 0.25 0.5 b\ncall 3 0.25 0.5 b\n", audio=())
+    card = prepare("ctm", tmp_path, tmp_path / "manifest", PrepareConfig(dev=0.0, test=0.0, workers=0))
+    assert [(row["reason"], row["utterances"]) for row in card["ledger"]["reasons"]] == [("channel not in the recording", 1)]
+    with SpanReader() as sources:
+        means = [float(sources.load(row["spans"], 16_000).mean()) for row in rows(tmp_path / "manifest")]
+    assert means == [0.25, -0.5]
 
 
 @pytest.mark.parametrize(("ctm", "segments", "word"), [

@@ -46,7 +46,7 @@ def test_segments_are_stretches(tmp_path: Path) -> None:
 
 def test_no_command_is_executed(tmp_path: Path) -> None:
     """E-P19."""
-    lay(tmp_path, {"wav.scp": f"a touch {tmp_path}/ran |\nb sph2pipe -f wav -p b.sph |\nc mfcc/raw.ark:1273\nd d.wav\n",
+    lay(tmp_path, {"wav.scp": f"a touch {tmp_path}/ran |\nb sph2pipe -f raw -p b.sph |\nc mfcc/raw.ark:1273\nd d.wav\n",
                    "segments": "a1 a 0 1\nb1 b 0 2.5\nc1 c 0 1\nd1 d 0 1\n", "text": "a1 x\nb1 x\nc1 x\nd1 x\n"})
     utterances, drops = read(tmp_path)
     assert list(utterances) == ["d1"] and not (tmp_path / "ran").exists()
@@ -55,16 +55,37 @@ def test_no_command_is_executed(tmp_path: Path) -> None:
     assert drops["b1"].seconds == 2.5 and "sph2pipe" in drops["b1"].detail
 
 
+def test_commands_that_only_decode_are_read_as_the_file_they_name(tmp_path: Path) -> None:
+    """Nothing is run; one channel of a command is one channel of its file, and what else is taken is told."""
+    lay(tmp_path, {"data/train/wav.scp": "\n".join([
+        "a flac -c -d -s audio/a.flac |", "b sph2pipe -f wav -p -c 2 'audio/b 1.sph' |",
+        "c sox audio/c.mp3 -t wav -r 16000 -b 16 - remix 1 |", "d cat audio/d.wav | sox -t wav - -t wav - remix 2 |",
+        "e sox audio/e.wav -t wav - tempo 1.1 |"]) + "\n",
+        "data/train/segments": "a1 a 0 1\nb1 b 0 1\nb2 b 0 1 1\nc1 c 0 1 0\nd1 d 0 1\ne1 e 0 1\n", "audio/a.flac": 0.5})
+    utterances, drops = read(tmp_path / "data" / "train")
+    assert {name: (Path(u.spans[0].path).name, u.spans[0].channel) for name, u in utterances.items()} == {
+        "a1": ("a.flac", None), "b1": ("b 1.sph", 1), "c1": ("c.mp3", 0), "d1": ("d.wav", 1)}
+    assert utterances["a1"].spans[0].path == f"{tmp_path}/audio/a.flac"
+    assert {name: drop.reason for name, drop in drops.items()} == {"b2": "bad row", "e1": "recording is a command"}
+    assert "tempo 1.1 is not understood" in drops["e1"].detail and "leaves but one" in drops["b2"].detail
+
+
+def test_segments_may_name_a_channel(tmp_path: Path) -> None:
+    """From 0, as Kaldi's extract-segments has it."""
+    lay(tmp_path, {"wav.scp": "r r.wav\n", "segments": "u-A r 0 1 0\nu-B r 0 1 1\nv-B r 0 1 B\nw r 0 1\n"})
+    utterances, drops = read(tmp_path)
+    assert not drops and {name: u.spans[0].channel for name, u in utterances.items()} == {"u-A": 0, "u-B": 1, "v-B": 1, "w": None}
+
+
 def test_missing_lines_are_counted(tmp_path: Path) -> None:
     """E-P1: never skipped in silence, and the nearest names are given."""
     lay(tmp_path, {"wav.scp": "rec001 r.wav\n", "utt2spk": "u1 s\nu3 s\nu5 s\nu6 s\nu7 s\n",
-                   "segments": "u1 rec001 0 1\nu2 rec001 1 2\nu3 rec01 0 1\nu4\nu5 rec001 1 soon\nu6 rec001 0 1 A\nu7 rec001 1 2\n",
-                   "text": "u1 a\nu9 b\n"})
+                   "segments": "u1 rec001 0 1\nu2 rec001 1 2\nu3 rec01 0 1\nu4\nu5 rec001 1 soon\nu6 rec001 0 1 mic\n"
+                               "u7 rec001 1 2\n", "text": "u1 a\nu9 b\n"})
     utterances, drops = read(tmp_path)
     assert {name: u.text for name, u in utterances.items()} == {"u1": "a", "u7": None}
     assert {name: drop.reason for name, drop in drops.items()} == {
-        "u2": "no speaker", "u3": "no recording", "u4": "bad row", "u5": "bad row", "u6": "one channel of several",
-        "u9": "no recording"}
+        "u2": "no speaker", "u3": "no recording", "u4": "bad row", "u5": "bad row", "u6": "bad row", "u9": "no recording"}
     assert "rec001" in drops["u3"].detail and "'soon' is not a time" in drops["u5"].detail
 
 
@@ -123,7 +144,7 @@ def test_every_line_is_an_utterance_or_a_drop(
 
 def test_through_prepare(tmp_path: Path) -> None:
     """Truth 1: in = ok + dropped, over the whole of a directory."""
-    lay(tmp_path, {"d/wav.scp": "r1 r1.wav\nr2 r2.flac\nr3 gone.wav\nr4 cat r1.wav |\n", "d/r1.wav": 3.0, "d/r2.flac": 2.0,
+    lay(tmp_path, {"d/wav.scp": "r1 r1.wav\nr2 r2.flac\nr3 gone.wav\nr4 touch r1.wav |\n", "d/r1.wav": 3.0, "d/r2.flac": 2.0,
                    "d/segments": "u1 r1 0.5 1.5\nu2 r1 1.5 -1\nu3 r1 2 9\nu4 r2 0 1\nu5 r3 0 1\nu6 r4 0 1\nu7 r2 1 2\n",
                    "d/text": "u1 một\nu2 hai\nu3 ba\nu4 bốn\nu5 năm\nu6 sáu\n",
                    "d/utt2spk": "".join(f"u{n} s{n}\n" for n in range(1, 8))})

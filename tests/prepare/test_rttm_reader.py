@@ -51,9 +51,19 @@ def test_two_people_who_speak_at_once_have_two_ids(tmp_path: Path) -> None:
     assert [u.id for u in kept] == ["a_1.00-3.00", "a_1.00-3.00~2"]
 
 
+def test_turns_of_several_channels(tmp_path: Path) -> None:
+    """Each from its own; what two channels have at once lies over nothing, `<NA>` lies over the mix alone."""
+    turn = "SPEAKER a {} {} 2 <NA> <NA> x <NA> <NA>\n"
+    kept, drops = read(lay(tmp_path, a_dot_wav="", a_dot_rttm="".join(turn.format(*cells) for cells in (
+        ("1", 1), ("2", 1), ("2", 2), ("<NA>", 1)))))
+    assert not drops and [(u.id, u.spans[0].channel, dict(u.attributes)) for u in kept] == [
+        ("a-1_1.00-3.00", 0, {}), ("a-2_1.00-3.00", 1, {"overlap_s": "1"}), ("a-2_2.00-4.00", 1, {"overlap_s": "1"}),
+        ("a_1.00-3.00", None, {})]
+
+
 @pytest.mark.parametrize(("content", "reason", "why"), [
     ("", "bad file", "holds no lines"), ("SPKR-INFO a 1 <NA> <NA> <NA> adult_male Ana <NA> <NA>\n", "bad file", "no SPEAKER lines"),
-    ("SPEAKER a 1 1 2 <NA> <NA> x <NA> <NA>\nSPEAKER a 2 5 2 <NA> <NA> x <NA> <NA>\n", "several channels", "1, 2")])
+    ("SPEAKER a 1 1 2 <NA> <NA> x <NA> <NA>\nSPEAKER a mic 5 2 <NA> <NA> x <NA> <NA>\n", "unknown channel", "'mic'")])
 def test_what_cannot_be_used_is_a_drop(tmp_path: Path, content: str, reason: str, why: str) -> None:
     kept, drops = read(lay(tmp_path, a_dot_wav="", a_dot_rttm=content))
     assert not kept and {drop.reason for drop in drops} == {reason} and why in drops[0].detail

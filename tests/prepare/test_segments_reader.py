@@ -47,6 +47,15 @@ def test_a_segment_as_system_e_wrote_them(tmp_path: Path) -> None:
     assert parse_segment_id(item.id)[:3] == ("reco000", span.start_s, span.stop_s)
 
 
+def test_segments_may_name_their_channel(tmp_path: Path) -> None:
+    """From 1, or from 0 where a 0 is among them; what names no channel stays an attribute."""
+    both, mixed = [0, 1], [None, None]
+    for channels, wanted in (([1, 2], both), ([0, 1], both), (["A", "B"], both), ([1, 1], mixed), (["mic", ""], mixed)):
+        items = list(SegmentsReader().read(lay(tmp_path, [{**ROW, "channel": channel} for channel in channels])))
+        assert [item.spans[0].channel for item in items if isinstance(item, Utterance)] == wanted
+        assert len({item.id for item in items}) == 2 and items[0].attributes["channel"] == str(channels[0])
+
+
 @pytest.mark.parametrize(("changes", "why"), [
     ({"word_start_times": [0.0]}, "2 words have 1 start times"),
     ({"word_end_times": [0.5, 1.6]}, "does not fit a segment of 1.5 s"),

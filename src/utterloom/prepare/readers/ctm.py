@@ -6,7 +6,8 @@ first column may be recordings, with times in them, or utterances, with times fr
 utterance that holds its middle. Words of alternatives (`<ALT_BEGIN>` … `<ALT_END>`) cannot be told from one another, so the
 utterance that they lie in is a drop; so is one that holds `<unk>`. Fillers of the kinds `noise`, `breath` and `misc` are pauses.
 
-The mix of all channels is what this version reads: a recording whose words are on several channels is dropped.
+Where the words of a recording are on several channels (`A` and `B`, `1` and `2`), each utterance is of one of them and is read
+from it. A file of segments may name the channel behind the times; an utterance whose channel nobody can tell is a drop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
+from utterloom.prepare.readers.channels import channel_numbers
 from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of
 from utterloom.prepare.readers.words import Word, joined, segment_of
 
@@ -52,6 +54,7 @@ class Cut:
     recording: str
     start_s: float
     stop_s: float
+    side: str | None = None
 
 
 def _tracks(path: Path) -> Iterable[Track]:
@@ -104,14 +107,11 @@ def _sum(start_s: float, duration_s: float) -> float:
 
 
 def _joined(channels: dict[str, list[Word]]) -> list[Segment]:
-    segments = [segment for words in channels.values() for segment in joined(words)]
-    if len(channels) < 2:
-        return segments
-    return [replace(segment, fault=segment.fault or _several(channels)) for segment in segments]
+    return [replace(segment, side=side) for side, words in channels.items() for segment in joined(words)]
 
 
 def _several(channels: Iterable[str]) -> tuple[str, str]:
-    return "several channels", f"its words are on the channels {', '.join(channels)}; only their mix is read"
+    return "several channels", f"its words are on the channels {', '.join(channels)}, and it does not say which one it is of"
 
 
 def _cuts(path: Path) -> list[Cut]:
@@ -124,9 +124,9 @@ def _cuts(path: Path) -> list[Cut]:
             continue
         cells = line.split()
         try:
-            if len(cells) not in (4, 5):  # sclite's has a channel too
-                raise ValueError("not: utterance recording start end")
-            cuts.append(Cut(cells[0], cells[1], seconds_of(cells[2]), seconds_of(cells[3])))
+            if len(cells) not in (4, 5):
+                raise ValueError("not: utterance recording start end [channel]")
+            cuts.append(Cut(cells[0], cells[1], seconds_of(cells[2]), seconds_of(cells[3]), *cells[4:]))
         except ValueError as error:
             raise SourceError(f"{path}, line {number}: {error}") from None
     return cuts
@@ -138,38 +138,60 @@ def _in_cuts(words: dict[str, dict[str, list[Word]]], cuts: Sequence[Cut]) -> It
     by_recording: dict[str, list[Cut]] = defaultdict(list)
     for cut in cuts:
         by_recording[cut.recording].append(cut)
-    placed: dict[str, list[Word]] = defaultdict(list)
-    outside: dict[str, list[Word]] = defaultdict(list)
+    placed: dict[str, dict[str, list[Word]]] = defaultdict(lambda: defaultdict(list))
+    outside: dict[str, list[tuple[str, Word]]] = defaultdict(list)
     for name, channels in words.items():
-        own = sorted(by_recording.get(name, []), key=lambda cut: cut.start_s)
-        starts_s = [cut.start_s for cut in own]
-        for word in (word for channel in channels.values() for word in channel):
-            if name in by_id and not own:
-                from_s = by_id[name].start_s
-                placed[name].append(replace(word, start_s=_sum(word.start_s, from_s), stop_s=_sum(word.stop_s, from_s)))
-                continue
-            middle_s = (word.start_s + word.stop_s) / 2
-            number = bisect_right(starts_s, middle_s) - 1
-            if number >= 0 and middle_s < own[number].stop_s:
-                placed[own[number].id].append(word)
-            else:
-                outside[name].append(word)
+        of_recording = by_recording.get(name, [])
+        for side, said in channels.items():
+            own = sorted((cut for cut in of_recording if _in_words(cut, channels, of_recording) in (None, side)),
+                         key=lambda cut: cut.start_s)
+            starts_s = [cut.start_s for cut in own]
+            for word in said:
+                if name in by_id and not of_recording:
+                    from_s = by_id[name].start_s
+                    word = replace(word, start_s=_sum(word.start_s, from_s), stop_s=_sum(word.stop_s, from_s))
+                    placed[name][side].append(word)
+                    continue
+                middle_s = (word.start_s + word.stop_s) / 2
+                number = bisect_right(starts_s, middle_s) - 1
+                if number >= 0 and middle_s < own[number].stop_s:
+                    placed[own[number].id][side].append(word)
+                else:
+                    outside[name].append((side, word))
     for cut in cuts:
         channels = words.get(cut.recording) or words.get(cut.id) or {}
-        yield cut.recording, [_filled(cut, placed[cut.id], channels)]
+        named = replace(cut, side=_in_words(cut, channels, by_recording[cut.recording]))
+        yield cut.recording, [_filled(named, placed[cut.id], channels)]
     for name, rest in outside.items():
         why = "no utterance of the file of segments holds it" if name in by_recording else "the file of segments does not name it"
-        yield name, [replace(segment, fault=("outside every segment", why)) for segment in joined(rest)]
+        lost: dict[str, list[Word]] = defaultdict(list)
+        for side, word in rest:
+            lost[side].append(word)
+        yield name, [replace(segment, fault=("outside every segment", why)) for segment in _joined(lost)]
 
 
-def _filled(cut: Cut, words: Sequence[Word], channels: dict[str, list[Word]]) -> Segment:
+def _in_words(cut: Cut, sides: Iterable[str], cuts: Sequence[Cut]) -> str | None:
+    """The channel of an utterance as the CTM calls it; the two files may call one differently, `A` and `1`."""
+    sides = list(sides)
+    if cut.side is None or cut.side in sides:
+        return cut.side
+    try:
+        of_cuts, of_words = channel_numbers(one.side for one in cuts if one.side is not None), channel_numbers(sides)
+    except ValueError:
+        return cut.side
+    return next((side for side, number in of_words.items() if number == of_cuts[cut.side]), cut.side)
+
+
+def _filled(cut: Cut, placed: dict[str, list[Word]], channels: dict[str, list[Word]]) -> Segment:
     """The utterance as the file of segments has it, with its words; their times count from its start."""
     where = f"segment {cut.id!r}"
-    if len(channels) > 1:
+    if cut.side is None and len(channels) > 1 and len(placed) != 1:
         return Segment(where, cut.start_s, cut.stop_s, id=cut.id, fault=_several(channels))
+    side = cut.side or next(iter(placed), None)
+    words = [word for said in placed.values() for word in said]
     if not words:
-        return Segment(where, cut.start_s, cut.stop_s, None, id=cut.id)
+        return Segment(where, cut.start_s, cut.stop_s, None, id=cut.id, side=side)
     own = segment_of(sorted(words, key=lambda word: (word.start_s, word.stop_s)), from_s=cut.start_s)
     speakers = {word.speaker for word in words}
     return replace(own, where=where, start_s=cut.start_s, stop_s=cut.stop_s, id=cut.id,
-                   speaker=own.speaker if len(speakers) == 1 else None)
+                   speaker=own.speaker if len(speakers) == 1 else None, side=side)

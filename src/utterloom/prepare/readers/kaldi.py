@@ -1,18 +1,23 @@
 """`prepare kaldi DIR`: a Kaldi data directory (`wav.scp`, and any of `segments`, `text`, `utt2spk`, `spk2gender`, `utt2lang`,
 `reco2dur`), or a folder of several of them such as `data/` with `train`, `dev` and `test`.
 
-The format is that of Kaldi's "Data preparation" page. Commands in `wav.scp` (`sph2pipe … |`) are never executed.
+The format is that of Kaldi's "Data preparation" page. Commands in `wav.scp` are never executed: those that only decode, resample
+or take one channel (`sph2pipe -f wav -p -c 1 a.sph |`) are read as the file and channel that they name (`piped.py`); others are
+drops.
+A channel at the end of a line of `segments` counts from 0, as Kaldi's own extract-segments has it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from utterloom.core.errors import SourceError
 from utterloom.core.log import log
 from utterloom.core.records import SPLITS, Drop, Span, Utterance
+from utterloom.prepare.readers.channels import channel_numbers
 from utterloom.prepare.readers.corpus_files import (
     STAGE,
     Hints,
@@ -25,6 +30,7 @@ from utterloom.prepare.readers.corpus_files import (
     subfolders,
     transcript,
 )
+from utterloom.prepare.readers.piped import parse_command
 
 WHAT = "Kaldi data, which holds wav.scp"
 FILES = ("wav.scp", "segments", "text", "utt2spk", "spk2gender", "utt2lang", "reco2dur")
@@ -108,8 +114,15 @@ class DataFolder:
             yield Drop(utterance_id, STAGE, "no recording", f"text has a line for it, {self._spoken.name} has none", None)
 
     def _item(self, utterance_id: str, recording: str, *times: str) -> Utterance | Drop:
-        path, start_s, stop_s = self._wavs.get(recording), None, None
-        complaint = self._complaint(utterance_id, recording, path, times)
+        said, start_s, stop_s = self._wavs.get(recording), None, None
+        complaint = self._complaint(utterance_id, recording, said, times)
+        path, channel = said, None
+        try:
+            if complaint is None and said is not None:
+                path, channel = _file_of(said)
+                channel = _channel_of(times[2], channel) if len(times) == 3 else channel
+        except Refused as refused:
+            complaint = refused.reason, refused.detail
         try:
             if self._segments.is_there and len(times) >= 2:
                 start_s, stop_s = seconds(times[0]), None if TO_THE_END.fullmatch(times[1]) else seconds(times[1])
@@ -122,10 +135,10 @@ class DataFolder:
         attributes = {"gender": self._genders.get(speaker or ""), "reco2dur": self._durations.get(recording)}
         return Utterance(
             id=utterance_id, text=transcript(self._texts.get(utterance_id)), speaker=speaker, split=self._split,
-            spans=(Span(self._root.full(path), start_s=start_s, stop_s=stop_s),), language=self._languages.get(utterance_id),
-            attributes={key: value for key, value in attributes.items() if value})
+            spans=(Span(self._root.full(path), start_s=start_s, stop_s=stop_s, channel=channel),),
+            language=self._languages.get(utterance_id), attributes={key: value for key, value in attributes.items() if value})
 
-    def _complaint(self, utterance_id: str, recording: str, path: str | None, times: tuple[str, ...]) -> tuple[str, str] | None:
+    def _complaint(self, utterance_id: str, recording: str, said: str | None, times: tuple[str, ...]) -> tuple[str, str] | None:
         """Reason and detail of what keeps an utterance from being read; None where nothing does."""
         for lines, key in ((self._spoken, utterance_id), (self._wavs, recording), (self._texts, utterance_id),
                            (self._speakers, utterance_id)):
@@ -133,15 +146,41 @@ class DataFolder:
                 return "bad row", f"{lines.name} has several lines for {key!r}"
         if self._segments.is_there and len(times) not in (2, 3):
             return "bad row", f"segments: {1 + len(times)} words after the id where a recording, a start and an end belong"
-        if len(times) == 3:
-            return "one channel of several", f"segments names channel {times[2]} of {recording!r}; split the channels into files"
-        if path is None:
+        if said is None:
             return "no recording", f"wav.scp has no {recording!r}{self._hints.near(recording)}"
-        if path.endswith("|") or path.startswith("|"):
-            return "recording is a command", (f"wav.scp says {path!r}, which is not executed; write what it makes into files "
-                                              "and name those")
-        if re.search(r"\.ark:\d+$", path):
-            return "recording in an archive", f"wav.scp says {path!r}; write it out as a file (wav-copy)"
         if self._speakers.is_there and utterance_id not in self._speakers.values:
             return "no speaker", "utt2spk has no line for it; without one it could be on both sides of a split"
         return None
+
+
+class Refused(Exception):
+    """Why an entry of `wav.scp` or `segments` cannot be read."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+@lru_cache(maxsize=1024)  # segments of one recording follow one another
+def _file_of(said: str) -> tuple[str, int | None]:
+    """The file of an entry of wav.scp, and the channel of it (from 0; None is the mix). Raises Refused."""
+    if said.endswith("|") or said.startswith("|"):
+        try:
+            return parse_command(said)
+        except ValueError as error:
+            raise Refused("recording is a command", f"wav.scp says {said!r}, which is not executed, and cannot be read instead: "
+                          f"{error}; write what it makes into files and name those") from None
+    if re.search(r"\.ark:\d+$", said):
+        raise Refused("recording in an archive", f"wav.scp says {said!r}; write it out as a file (wav-copy)")
+    return said, None
+
+
+def _channel_of(label: str, taken: int | None) -> int:
+    """The channel that a line of segments names; `taken` is the one that is left by a command. Raises Refused."""
+    try:
+        channel = int(label) if label.isascii() and label.isdigit() else channel_numbers([label])[label]
+    except ValueError as error:
+        raise Refused("bad row", f"segments: {error}") from None
+    if taken is not None and channel:
+        raise Refused("bad row", f"segments names channel {label}, and the command of wav.scp leaves but one")
+    return channel if taken is None else taken

@@ -1,8 +1,9 @@
 """`prepare lhotse PATH`: Lhotse manifests, read by lhotse itself, so that what any of its recipes prepares can be read: cuts, or
 recordings with supervisions; one file, or a folder of them, one part for each split.
 
-A supervision is an utterance; what has none is unlabelled. Only audio that lies in a file of one channel, unaltered, is what the
-manifest says it is: commands, data inside of manifests, single channels of several, mixtures and augmented copies are drops.
+A supervision is an utterance, of the channel that it names; one of all channels is of their mix, and what has no supervision is
+unlabelled. Only audio that lies in files, unaltered, is what the manifest says it is: commands, data inside of manifests, some
+channels of several, mixtures and augmented copies are drops.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from utterloom.prepare.readers.corpus_files import STAGE, Hints, PathRoot, diges
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json.gz", ".json", ".yaml.gz", ".yaml")
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
 TO_THE_END_S = 0.001  # two ways to round the end of a recording
-NOT_ONE_RECORDING = {"MultiCut": "one channel of several", "MixedCut": "mixture", "PaddingCut": "padding"}
+NOT_ONE_RECORDING = {"MixedCut": "mixture", "PaddingCut": "padding"}
+CUT_OF_A_RECORDING = ("MonoCut", "MultiCut")
 HARMLESS = ("Resample",)  # audio is resampled when it is packed, seconds stay what they are
 
 
@@ -114,8 +116,9 @@ def _of_recordings(
 def _of_cuts(cuts: Iterable[Any], root: PathRoot, split: str | None) -> Iterator[Utterance | Drop]:
     for cut in cuts:
         kind = type(cut).__name__
-        if kind != "MonoCut" or not cut.has_recording:
-            detail = f"it is a {kind}, not a stretch of one recording" if kind != "MonoCut" else "the cut has features only"
+        is_one = kind in CUT_OF_A_RECORDING
+        if not is_one or not cut.has_recording:
+            detail = "the cut has features only" if is_one else f"it is a {kind}, not a stretch of one recording"
             for name in [supervision.id for supervision in cut.supervisions] or [cut.id]:
                 yield Drop(name, STAGE, NOT_ONE_RECORDING.get(kind, "no recording"), detail, cut.duration)
             continue
@@ -123,13 +126,17 @@ def _of_cuts(cuts: Iterable[Any], root: PathRoot, split: str | None) -> Iterator
             start_s = cut.start + supervision.start
             yield _item(supervision.id, cut.recording, start_s, supervision.duration, supervision, root, split)
         if not cut.supervisions:
-            yield _item(cut.id, cut.recording, cut.start, cut.duration, None, root, split)
+            yield _item(cut.id, cut.recording, cut.start, cut.duration, None, root, split, cut.channel)
 
 
 def _item(
-    name: str, recording: Any, start_s: float, duration_s: float, supervision: Any, root: PathRoot, split: str | None
+    name: str, recording: Any, start_s: float, duration_s: float, supervision: Any, root: PathRoot, split: str | None,
+    channels: Any = None,
 ) -> Utterance | Drop:
-    complaint = _complaint(recording)
+    """`channels` is the number or the numbers of those that are meant, where no supervision says it; None is all of them."""
+    channels = getattr(supervision, "channel", channels)
+    wanted = sorted(recording.channel_ids if channels is None else {channels} if isinstance(channels, int) else set(channels))
+    complaint = _complaint(recording, wanted)
     if complaint is None and (start_s < 0 or duration_s <= 0):
         complaint = "bad row", f"it starts at {start_s:.3f} s and lasts {duration_s:.3f} s"
     if complaint:
@@ -137,24 +144,29 @@ def _item(
     stop_s: float | None = start_s + duration_s
     if abs(start_s + duration_s - recording.duration) < TO_THE_END_S:
         stop_s = None
+    (source,) = (one for one in recording.sources if set(wanted) <= set(one.channels))
+    channel = source.channels.index(wanted[0]) if len(wanted) < len(source.channels) else None
     attributes = {"gender": getattr(supervision, "gender", None), **(getattr(supervision, "custom", None) or {})}
     return Utterance(
         id=name, text=transcript(getattr(supervision, "text", None)), split=split,
-        spans=(Span(root.full(recording.sources[0].source), start_s=start_s or None, stop_s=stop_s),),
+        spans=(Span(root.full(source.source), start_s=start_s or None, stop_s=stop_s, channel=channel),),
         speaker=known(getattr(supervision, "speaker", None)), language=known(getattr(supervision, "language", None)),
         attributes={key: str(value) for key, value in attributes.items()
                     if isinstance(value, str | int | float) and known(value)})
 
 
-def _complaint(recording: Any) -> tuple[str, str] | None:
-    """Why the audio of a recording is not simply a file; None where it is."""
-    kinds = [source.type for source in recording.sources]
-    if kinds != ["file"]:
-        other = next((kind for kind in kinds if kind != "file"), None)
-        return ((f"audio of type {other}", f"recording {recording.id!r} is no file; save it as one") if other
-                else ("several files", f"recording {recording.id!r} lies in {len(kinds)} files"))
-    if recording.num_channels > 1:
-        return "one channel of several", f"recording {recording.id!r} has {recording.num_channels} channels; split them into files"
+def _complaint(recording: Any, wanted: list[int]) -> tuple[str, str] | None:
+    """Why the audio of these channels is not simply in a file; None where it is."""
+    other = next((source.type for source in recording.sources if source.type != "file"), None)
+    if other:
+        return f"audio of type {other}", f"recording {recording.id!r} is no file; save it as one"
+    if missing := sorted(set(wanted) - set(recording.channel_ids)):
+        return "no such channel", f"recording {recording.id!r} has the channels {recording.channel_ids}, not {missing}"
+    holding = [source for source in recording.sources if set(wanted) <= set(source.channels)]
+    if len(holding) != 1:
+        return "several files", f"the channels {wanted} of recording {recording.id!r} lie in {len(recording.sources)} files"
+    if 1 < len(wanted) < len(holding[0].channels):
+        return "some channels of several", f"{wanted} of {holding[0].channels} in recording {recording.id!r}; split them into files"
     names = [one["name"] if isinstance(one, dict) else type(one).__name__ for one in recording.transforms or ()]
     altered = [name for name in names if name not in HARMLESS]
     return ("altered recording", f"{', '.join(altered)} of {recording.id!r} would have to be applied") if altered else None

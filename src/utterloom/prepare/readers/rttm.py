@@ -4,7 +4,8 @@ Each line `SPEAKER recording channel start duration <NA> <NA> speaker <NA> <NA>`
 (`unlabelled=keep` keeps it); lines of other types (SPKR-INFO, NOSCORE, LEXEME …) are no turns and are passed over. A file that
 names one recording and is called as the audio is (`rec.rttm`, `rec.flac`) belongs to it, whatever name stands inside; that name
 is then the attribute `named`. Labels that a diariser counts anew in each recording, such as SPEAKER_00, become speakers of
-that recording only. Turns that lie over others have the attribute `overlap_s`.
+that recording only. Turns that lie over others have the attribute `overlap_s`. Where turns of a recording are on several channels,
+each is read from its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SUFFIXES = (".rttm",)
 OTHER_TYPES = frozenset((
     "SPKR-INFO", "LEXEME", "NON-LEX", "NON-SPEECH", "SEGMENT", "NOSCORE", "NO_RT_METADATA", "EDIT", "FILLER", "IP", "SU", "CB",
     "A/P", "SEX-INFO"))
+NO_CHANNEL = frozenset(("<NA>", "NA", "-"))
 
 
 class RttmReader:
@@ -40,7 +42,6 @@ class RttmReader:
 
 def _tracks(path: Path, recordings: Recordings) -> Iterable[Track]:
     turns: dict[str, list[Segment]] = defaultdict(list)
-    channels: dict[str, set[str]] = defaultdict(set)
     is_other = False
     for number, line in enumerate(text_of(path).split("\n"), start=1):
         cells = line.split()
@@ -51,14 +52,10 @@ def _tracks(path: Path, recordings: Recordings) -> Iterable[Track]:
             continue
         name = cells[1] if len(cells) > 1 else path.stem
         turns[name].append(_turn(f"line {number}", cells))
-        channels[name].update(cells[2:3] if cells[0] == "SPEAKER" else ())
     if not turns:
         raise SourceError(f"{path} holds {'no SPEAKER lines' if is_other else 'no lines'}")
     tracks = []
     for name, segments in turns.items():
-        if len(channels[name]) > 1:
-            why = "several channels", f"its turns are on the channels {', '.join(sorted(channels[name]))}; only their mix is read"
-            segments = [replace(segment, fault=segment.fault or why) for segment in segments]
         is_misnamed = len(turns) == 1 and recordings.find(name, path.parent).file is None
         if is_misnamed and recordings.find(path.stem, path.parent).file is not None:
             segments = [replace(segment, attributes={**segment.attributes, "named": name}) for segment in segments]
@@ -75,4 +72,5 @@ def _turn(where: str, cells: list[str]) -> Segment:
         start_s, duration_s = seconds_of(cells[3]), seconds_of(cells[4])
     except ValueError as error:
         return Segment(where, fault=("bad turn", str(error)))
-    return Segment(where, start_s, round(start_s + duration_s, 9), speaker=cells[7])
+    return Segment(where, start_s, round(start_s + duration_s, 9), speaker=cells[7],
+                   side=None if cells[2] in NO_CHANNEL else cells[2])

@@ -9,6 +9,7 @@ segments, an object `{"audio": NAME, "segments": [...]}`, or (`.jsonl`) one segm
     audio, media, file, recording, orig_file, reconame
                                             the recording, where the file is not beside it; any audio suffix, or none
     speaker, language, split                optional; anything else is kept as an attribute (`asr` as its words)
+    channel                                 optional: 1, 2 …, A, B … or left, right; from 0 where a 0 is among them
 
 Words may also be objects `{"word", "start", "end"}`: their times count from the start of the recording, as Whisper writes
 them. Word times become the attribute `word_times`, relative to the segment; where they do not fit the segment, the segment
@@ -28,6 +29,7 @@ from typing import Any
 
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Span, Utterance, canonical_split
+from utterloom.prepare.readers.channels import channel_numbers
 from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of, timed_words
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -154,7 +156,17 @@ def segment_of_row(where: str, row: Any) -> Segment:
     split = _text(row.get("split"))
     return Segment(where, start_s, stop_s, text=_text(text) or _text(" ".join(spoken)), speaker=_speaker(row),
                    language=_text(row.get("language")), split=canonical_split(split) if split else None,
-                   attributes={key: value for key, value in attributes.items() if value})
+                   attributes={key: value for key, value in attributes.items() if value}, side=_side(row.get("channel")))
+
+
+def _side(value: Any) -> str | None:
+    """The channel as it is called; None for what names none."""
+    label = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    try:
+        channel_numbers([label])
+    except ValueError:
+        return None
+    return label
 
 
 def _words(words: Any) -> list[str] | None:

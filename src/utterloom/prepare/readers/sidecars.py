@@ -5,7 +5,8 @@ their recordings and makes one utterance or one drop of every segment.
 
 A segment's id is `<recording>_<start>-<stop>` in seconds (E4), `talks/one_1853.82-1873.66`: written from integer
 microseconds with two to six decimals, so that it depends on nobody's float printing, and read from the right, because
-names hold `_` and `-` too (E-P20, K22). A second segment with the same times ends in `~2`.
+names hold `_` and `-` too (E-P20, K22). A second segment with the same times ends in `~2`. Where a recording's channels are
+told apart, its name has the channel's behind it: `call-A_0.00-1.50`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from utterloom.core.errors import SourceError, nearest
 from utterloom.core.records import Drop, Span, Utterance
 from utterloom.core.timing import seconds_to_samples
+from utterloom.prepare.readers.channels import channels_meant
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
 from utterloom.prepare.recordings import MOST_HINTS, plain
 
@@ -77,7 +79,8 @@ class Segment:
     """A stretch of a recording as a sidecar has it. `where` is its place in the file, for people.
 
     `fault` is why it cannot be used, (reason, detail): such a segment is counted as a Drop, with its seconds if it has any.
-    `id` is one that the source gave; None makes one of recording and times.
+    `id` is one that the source gave; None makes one of recording and times. `side` is the channel as the source calls it
+    (`channels.py`); None is the mix.
     """
 
     where: str
@@ -90,6 +93,7 @@ class Segment:
     attributes: Mapping[str, str] = field(default_factory=dict)
     id: str | None = None
     fault: tuple[str, str] | None = None
+    side: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -334,6 +338,9 @@ def read_tracks(
         if found.file is not None and track.is_only:
             sidecars_of[found.file][str(track.sidecar.relative_to(recordings.folder))] = None
     copies: Counter[str] = Counter()
+    sides: dict[Path | None, dict[str, None]] = defaultdict(dict)
+    for track, found in placed:
+        sides[found.file].update((segment.side, None) for segment in track.segments if segment.side is not None)
     for track, found in placed:
         if found.file is not None:
             used.add(found.file)
@@ -343,38 +350,52 @@ def read_tracks(
                            f"{', '.join(rivals)} all belong to {found.file.name}; keep the one with the words that are spoken",
                            sum(segment.seconds or 0.0 for segment in track.segments), str(found.file))
                 continue
-        yield from utterances(found, track.segments, copies)
+        yield from utterances(found, track.segments, copies, sides[found.file])
     if recordings.source.is_dir():
         for path in recordings.audio:
             if path not in used:
                 yield Drop(recordings.name_of(path), STAGE, "no segments", f"there is no {kind} for it", None, str(path))
 
 
-def utterances(found: Found, segments: Sequence[Segment], copies: Counter[str] | None = None) -> Iterator[Utterance | Drop]:
-    """One utterance or drop a segment, in order. Those that lie over others are kept, with the attribute `overlap_s`.
+def utterances(
+    found: Found, segments: Sequence[Segment], copies: Counter[str] | None = None, sides: Iterable[str] | None = None
+) -> Iterator[Utterance | Drop]:
+    """One utterance or drop a segment, in order. Those that lie over others of their channel are kept, with the attribute
+    `overlap_s`.
 
-    `copies` counts the ids given so far, where one recording is spoken of in several places.
+    `copies` counts the ids given so far, and `sides` are the channels named so far, where one recording is spoken of in several
+    places.
     """
     copies = Counter() if copies is None else copies
-    faults = [segment.fault or _fault_in_times(segment) for segment in segments]
-    timed = [number for number, fault in enumerate(faults) if fault is None]
-    shared_us = dict(zip(timed, overlaps_us([_span_us(segments[number]) for number in timed]), strict=True))
+    try:
+        meant = channels_meant(sides if sides is not None else [one.side for one in segments if one.side is not None], found.file)
+        unclear = None
+    except ValueError as error:
+        meant, unclear = {}, ("unknown channel", str(error))
+    channels = [meant.get(segment.side) if segment.side is not None else None for segment in segments]
+    names = [found.name if channel is None else f"{found.name}-{segment.side}"
+             for segment, channel in zip(segments, channels, strict=True)]
+    faults = [segment.fault or _fault_in_times(segment) or (unclear if segment.side is not None else None) for segment in segments]
+    shared_us: dict[int, int] = {}
+    for channel in dict.fromkeys(channels):
+        timed = [number for number, fault in enumerate(faults) if fault is None and channels[number] == channel]
+        shared_us.update(zip(timed, overlaps_us([_span_us(segments[number]) for number in timed]), strict=True))
     for number, segment in enumerate(segments):
         fault = faults[number]
         if fault is None and found.path is None:
             fault = "no recording", found.complaint or ""
         if fault is not None:
             reason, detail = fault
-            utterance_id = segment.id or _id_of(found.name, segment, copies)
+            utterance_id = segment.id or _id_of(names[number], segment, copies)
             yield Drop(utterance_id, STAGE, reason, f"{segment.where}: {detail}", segment.seconds,
                        None if found.path is None else str(found.path))
             continue
         attributes = dict(segment.attributes)
         if shared_us[number]:
             attributes["overlap_s"] = f"{shared_us[number] / MICROSECONDS_HZ:g}"
+        span = Span(str(found.path), start_s=segment.start_s, stop_s=segment.stop_s, channel=channels[number])
         yield Utterance(
-            id=segment.id or _id_of(found.name, segment, copies), text=segment.text,
-            spans=(Span(str(found.path), start_s=segment.start_s, stop_s=segment.stop_s),),
+            id=segment.id or _id_of(names[number], segment, copies), text=segment.text, spans=(span,),
             speaker=speaker_in(found.name, segment.speaker), language=segment.language, split=segment.split, attributes=attributes)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.prepare.corpora import lay, said
+from utterloom.core.artifact import load_card
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
 from utterloom.prepare.readers import gigaspeech
@@ -130,3 +134,19 @@ def test_through_prepare(tmp_path: Path) -> None:
     assert {name: split["utterances"] for name, split in card["splits"].items()} == {"train": 1, "dev": 1}
     assert {row["reason"]: row["seconds"] for row in card["ledger"]["reasons"]} == {
         "garbage <SIL>": 0.5, "span outside the recording": 0.0}
+
+
+def test_twice_is_the_same_and_names_of_files_prove_nothing(tmp_path: Path) -> None:
+    """D-P21: equal manifests, whatever the hash seed of a process; D-P22: WAV data under an .opus name is read as what it is."""
+    source = corpus(tmp_path / "g", *(segment(f"S{n}", f"WORD {n} <COMMA> I SAY <PERIOD>", n * 0.2, n * 0.2 + 0.2, "{XS}")
+                                      for n in range(9)), path="a/p.opus")
+    lay(tmp_path / "g/a", {"p.wav": 2.0}).joinpath("p.wav").rename(tmp_path / "g/a/p.opus")
+    hashes = set()
+    for seed in ("1", "2"):
+        words = ["prepare", "gigaspeech", source, tmp_path / f"m{seed}", "dev=0", "test=0", "workers=0"]
+        subprocess.run([sys.executable, "-m", "utterloom.cli", *words], check=True, capture_output=True,
+                       env={**os.environ, "PYTHONHASHSEED": seed})
+        hashes.add((tmp_path / f"m{seed}/utterances.parquet").read_bytes())
+    assert len(hashes) == 1
+    card = load_card(tmp_path / "m1", "manifest")
+    assert card["utterances"] == 9 and card["ledger"]["dropped"] == 0

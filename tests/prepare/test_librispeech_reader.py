@@ -34,7 +34,7 @@ def test_a_tree_of_chapters(tmp_path: Path, below: str) -> None:
     assert list(utterances) == ["116-288045-0000", "116-288045-0001", "14-208-0000", "14-208-0001"]
     assert {name: u.split for name, u in utterances.items() if u.split != "dev"} == {"14-208-0000": "train", "14-208-0001": "train"}
     one, two = utterances["14-208-0001"], utterances["116-288045-0001"]
-    assert (one.text, one.speaker, one.session, one.language) == ("DON'T", "14", "14-208", None)
+    assert (one.text, one.speaker, one.session, one.language) == ("DON'T", "14", "14-208", "en")
     assert one.attributes == {"part": "train-clean-100", "gender": "F"}
     assert (two.text, two.speaker, two.attributes) == (None, "116", {"part": "dev-other"})
     assert Path(one.spans[0].path).is_file() and two.spans[0].path.endswith("0001.wav")
@@ -77,8 +77,9 @@ def test_multilingual_librispeech(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_name_says_no_language(tmp_path: Path) -> None:
-    utterances, _ = read(lay(tmp_path, {"polish/train/transcripts.txt": "1_2_3\tx\n"}))
-    assert utterances["1_2_3"].language is None
+    utterances, _ = read(lay(tmp_path, {"polish/train/transcripts.txt": "1_2_3\tx\n", "vi/train/1/2/1-2.trans.txt": "1-2-3 x\n",
+                                        "vi/train/1/2/1-2-3.flac": ""}))
+    assert {name: u.language for name, u in utterances.items()} == {"1_2_3": None, "1-2-3": None}
 
 
 def test_through_prepare(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The file is read audio by audio: the published one has two gigabytes, and several times that as Python objects. Punctuation tags
 become punctuation; a segment with a garbage tag (`<SIL> <MUSIC> <NOISE> <OTHER>`: no human speech) is a drop, as its authors
-recommend. Tables of both are in the corpus's README.
+recommend. Tables of both are in the corpus's README. The text stays in the capitals that it is published in: other letters would be
+guessed, and guessed otherwise each time (D-P21); text views lower it. What is in an `.opus` file is told by its content (D-P22).
 """
 
 from __future__ import annotations

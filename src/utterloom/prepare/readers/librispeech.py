@@ -2,7 +2,8 @@
 parts alike), or Multilingual LibriSpeech (`mls_<language>/<part>/transcripts.txt` with `audio/<speaker>/<book>/`).
 
 DIR may be the whole release, one part, or a folder above. Splits are what the part's name says: `train-clean-100` is train,
-`dev-other` dev. LibriSpeech does not say its language; MLS does, in its folder's name.
+`dev-other` dev. Parts that are called as LibriSpeech's are (`clean`, `other`) are English; MLS says its language in its folder's
+name. Other trees of this layout say none.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CHAPTER_LIST = ".trans.txt"
 PART_LIST = "transcripts.txt"
 MLS_LANGUAGES = {"english": "en", "german": "de", "dutch": "nl", "french": "fr", "spanish": "es", "italian": "it",
                  "portuguese": "pt", "polish": "pl"}
+LIBRISPEECH_PARTS = {"clean", "other"}
 MLS_SUFFIXES = (".opus", ".flac", ".wav", ".ogg", ".mp3")  # the first two are published
 
 
@@ -109,6 +111,7 @@ def _chapter(path: Path, gender_of: dict[str, str]) -> Iterator[Utterance | Drop
         else:
             texts[utterance_id] = transcript(said)
     part = path.parents[2].name if len(path.parents) > 2 else ""
+    language = "en" if LIBRISPEECH_PARTS & {*re.findall("[a-z]+", part.lower())} else None
     for utterance_id in sorted({*texts, *recordings}):
         if utterance_id not in recordings:
             hints = hints or Hints(recordings)
@@ -117,7 +120,7 @@ def _chapter(path: Path, gender_of: dict[str, str]) -> Iterator[Utterance | Drop
             continue
         speaker, chapter, *_ = [*utterance_id.split("-"), "", ""]
         yield _utterance(utterance_id, texts.get(utterance_id), path.parent / recordings[utterance_id], part, speaker,
-                         f"{speaker}-{chapter}" if chapter else None, None, gender_of)
+                         f"{speaker}-{chapter}" if chapter else None, language, gender_of)
 
 
 def _part(path: Path, gender_of: dict[str, str]) -> Iterator[Utterance | Drop]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 from utterloom.core.artifact import fingerprint
 
-__all__ = ["VERDICTS", "Answers", "Entry", "Item", "digest"]
-
 VERDICTS = {
     "good": "it is said as it is written",
     "bad": "not usable: it is dropped",

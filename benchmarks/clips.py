@@ -14,8 +14,10 @@ SUFFIXES = {".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 RATE_HZ = 48_000
 MIN_S, MAX_S = 3.0, 20.0
 LONG_ENOUGH_S = MAX_S  # a recording, to be cut
+AUDIBLE = 1e-3  # of full scale
 BITRATE = 0.75  # of LAME's constant bitrates at 48 kHz, as soundfile counts them: 96 kbit/s
 BEST_BITRATE = 0.0  # 320 kbit/s
+ENCODED_S = 300.0
 DELAY_SAMPLES, QUIETER = 12, 0.85  # the second microphone stands a little farther away
 PASSED_HZ, ALIASED_HZ = (1000, 4000, 7000), (9000, 11_000, 13_000, 15_000, 17_000, 19_000)
 
@@ -28,9 +30,11 @@ def make_clips(folder: Path, recordings: Path, most: int, longest_s: float = MAX
     for speech in _speech(recordings):
         start = 0
         while len(paths) < most and start + (length := int(rng.uniform(MIN_S, longest_s) * RATE_HZ)) <= len(speech):
-            paths.append(folder / f"clip-{len(paths):04d}.mp3")
-            write_stereo(paths[-1], speech[start:start + length])
+            piece = speech[start:start + length]
             start += length
+            if np.sqrt(np.mean(piece * piece)) >= AUDIBLE:  # some recordings hold nothing
+                paths.append(folder / f"clip-{len(paths):04d}.mp3")
+                write_stereo(paths[-1], piece)
         if len(paths) == most:
             break
     if not paths:
@@ -39,22 +43,22 @@ def make_clips(folder: Path, recordings: Path, most: int, longest_s: float = MAX
 
 
 def make_long(path: Path, recordings: Path, seconds: float) -> Path:
-    """One recording of that length: what there is, again and again."""
-    import soundfile
+    """One recording of about that length: a few minutes of speech, their frames again and again, under a true length header."""
+    from utterloom.audio.container import mpeg_frames, with_length_header
 
-    left = int(seconds * RATE_HZ)
-    with soundfile.SoundFile(path, "w", RATE_HZ, 2, format="MP3", bitrate_mode="CONSTANT", compression_level=BITRATE) as file:
-        while left:
-            before = left
-            for speech in _speech(recordings):
-                file.write(_stereo(speech[:left]))
-                left -= len(speech[:left])
-            if left == before:
-                raise SystemExit(f"no recording in {recordings} is {LONG_ENOUGH_S:g} s long")
+    speech = np.concatenate(list(_some(_speech(recordings), min(seconds, ENCODED_S))))
+    write_stereo(path, speech)
+    encoded = path.read_bytes()
+    if (frames := mpeg_frames(encoded)) is None:
+        raise SystemExit(f"{path} is no MP3")
+    again = encoded[frames.first_audio:] * round(seconds * RATE_HZ / len(speech))
+    if (frames := mpeg_frames(again)) is None:
+        raise SystemExit(f"{path} is no MP3 when it is repeated")
+    path.write_bytes(with_length_header(again, frames))
     return path
 
 
-def make_tone(path: Path, hz: float, seconds: float = 2.0) -> Path:
+def make_tone(path: Path, hz: float, seconds: float = 1.0) -> Path:
     """The same tone in both channels, at the best bitrate."""
     import soundfile
 
@@ -82,6 +86,15 @@ def _stereo(samples: np.ndarray) -> np.ndarray:
     """What two microphones hear of it: [samples, 2]."""
     late = np.concatenate([np.zeros(DELAY_SAMPLES, np.float32), samples])[:len(samples)]
     return np.stack([0.9 * samples, 0.9 * QUIETER * late], axis=1)
+
+
+def _some(pieces: Iterator[np.ndarray], seconds: float) -> Iterator[np.ndarray]:
+    left = int(seconds * RATE_HZ)
+    for piece in pieces:
+        yield piece[:left]
+        left -= len(piece[:left])
+        if not left:
+            return
 
 
 def _speech(recordings: Path) -> Iterator[np.ndarray]:

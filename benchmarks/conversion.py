@@ -180,13 +180,14 @@ def extra(taken: list[float], bare: list[float]) -> dict[str, float]:
     return {key: value - 1 for key, value in board.ratio(taken, bare).items()}
 
 
-def spans_of_one(recording: Path, seconds: float) -> dict[str, Any]:
+def spans_of_one(recording: Path) -> dict[str, Any]:
     """A long MP3 cut into utterances: opened once, and anew for each; the same samples are checked for."""
     from converters import RATE_HZ
 
+    from utterloom.audio.probe import probe
     from utterloom.audio.spans import SpanReader
 
-    rate_hz = clips.RATE_HZ
+    rate_hz, seconds = clips.RATE_HZ, probe(recording).duration_s
     num = int(seconds // SPAN_S)
     rows = [{"path": str(recording), "start_sample": int(n * SPAN_S * rate_hz), "stop_sample": int((n + 1) * SPAN_S * rate_hz),
              "sample_rate_hz": rate_hz, "num_channels": 2, "channel": None} for n in range(num)]
@@ -322,7 +323,7 @@ def main() -> None:
             audio={"clips": len(paths), "minutes": total_s / 60, "mean_s": total_s / len(paths), "rounds": len(slices),
                    "clips_in_a_round": count, "longest_s": arguments.longest_s, "kbps": num_bytes * 8 / total_s / 1000},
             rows=(rows := rows_of(found, slices_s, proofs, heard)), claims=claims_of(rows), whole=whole_cost,
-            bookkeeping=extra(found[OURS, TO_FLAC], found[BARE, TO_FLAC]), spans=spans_of_one(long, arguments.long_s),
+            bookkeeping=extra(found[OURS, TO_FLAC], found[BARE, TO_FLAC]), spans=spans_of_one(long),
             skipped=[{"id": converter.id, "label": converter.label, "why": skipped[converter.id]} for converter in CONVERTERS
                      if converter.id in skipped])
     board.deliver(result, arguments.json, say(result, arguments.markdown), arguments.save)

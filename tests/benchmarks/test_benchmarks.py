@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+
+from tests.tones import WORDS, speech
+from utterloom.audio.encode import encode_flac
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 BYTES = ["utterloom", "utterloom-2-workers", "system-b", "system-b-in-process", "webdataset", "datasets", "datasets-streaming",
@@ -78,3 +85,73 @@ def test_prepare_measures_a_manifest_and_repairs_names() -> None:
     assert all(math.isfinite(result[what][key]) and result[what][key] > 0
                for what in ("open", "decide", "repair") for key in ("wall_s", "cpu_s", "peak_rss_mb"))
     assert result["repair"]["references"] == result["repair"]["naive_references"] == 300
+
+
+# ----------------------------------------------------------------------------------------------------------- conversion
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a folder of speech holds: a recording, a short one, a silent one, a broken one and a text."""
+    folder = tmp_path_factory.mktemp("recordings")
+    samples = speech(" ".join(random.Random(0).choices(list(WORDS), k=300)))
+    soundfile.write(folder / "long.flac", samples, 16_000)
+    soundfile.write(folder / "short.wav", samples[:16_000], 16_000)
+    soundfile.write(folder / "silent.wav", np.zeros(30 * 16_000), 16_000)
+    (folder / "broken.mp3").write_bytes(b"not sound")
+    (folder / "notes.txt").write_text("where it was recorded")
+    return folder
+
+
+def run_conversion(recordings: Path, *arguments: str) -> dict[str, Any]:
+    result = run("conversion.py", "--recordings", str(recordings), "--clips", "4", "--rounds", "2", "--longest-s", "4", "--long-s",
+                 "36", *arguments)
+    assert result["audio"]["clips"] == 4 and 3 <= result["audio"]["mean_s"] <= 4 and result["audio"]["clips_in_a_round"] == 2
+    for row in result["rows"]:
+        assert len(row["rounds"]) == 2 and all(math.isfinite(number) and number > 0 for number in [
+            row["cpu_ms_per_audio_s"], row["real_time"], *row["ours_over_it"].values()]), row
+    spans = result["spans"]
+    assert spans["spans"] == 2 and spans["once_s"] > 0 and spans["anew_s"] > 0
+    return result
+
+
+def test_conversion_is_compared_before_it_is_timed(recordings: Path) -> None:
+    result = run_conversion(recordings, "--without-peers")
+    assert [(row["id"], row["mode"]) for row in result["rows"]] == [
+        ("utterloom", "flac"), ("utterloom", "samples"), ("bare", "flac"), ("bare", "samples"), ("decode", "samples")]
+    assert {entry["why"] for entry in result["skipped"]} == {"peers were not asked for"} and result["claims"] == []
+    rows = {row["id"]: row for row in result["rows"] if row["mode"] == "flac"}
+    assert rows["bare"]["samples_apart"] == 0 and rows["bare"]["snr_db"] > 80 and rows["bare"]["gain"] == pytest.approx(1, abs=1e-3)
+    assert abs(rows["utterloom"]["passed_db"]) < 0.1 and rows["utterloom"]["aliased_db"] < -90  # HQ keeps what it says
+    assert {"pack_s", "bare_s", "overhead"} <= result["whole"].keys() and "median" in result["bookkeeping"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ffmpeg") is None or any(find_spec(name) is None for name in ("torchcodec", "lhotse", "pydub")),
+                    reason="needs ffmpeg, torchcodec, lhotse and pydub")
+def test_every_converter_is_on_the_board(recordings: Path) -> None:
+    result = run_conversion(recordings)
+    assert [entry["id"] for entry in result["skipped"]] == ([] if find_spec("scipy") else ["lhotse-road"])
+    assert [claim["over"].split(",")[0] for claim in result["claims"] if claim["mode"] == "flac"] == [
+        "torchcodec", "lhotse", "datasets", "pydub", "one ffmpeg a file"]
+
+
+def test_another_sound_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from converters import difference
+
+    samples = speech("một hai ba bốn")
+    flac = encode_flac(samples, 16_000)
+    assert difference(encode_flac(0.5 * samples, 16_000), flac)["gain"] == pytest.approx(0.5, abs=1e-3)
+    assert difference(encode_flac(0.5 * samples, 16_000), flac)["snr_db"] > 60  # louder or quieter is the same sound
+    assert difference(encode_flac(np.roll(samples, 8), 16_000), flac)["snr_db"] < 10  # half a millisecond late is not
+    assert difference(encode_flac(samples[:-5], 16_000), flac)["samples"] == -5
+    with pytest.raises(SystemExit, match="8000 Hz"):
+        difference(encode_flac(samples, 8_000), flac)
+
+
+def test_a_folder_without_recordings_is_told(tmp_path: Path) -> None:
+    for folder, words in ((tmp_path, "is 20 s long"), (tmp_path / "gone", "there is no folder")):
+        done = subprocess.run([sys.executable, str(BENCHMARKS / "conversion.py"), "--recordings", str(folder), "--without-peers"],
+                              capture_output=True, text=True)
+        assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -286,6 +287,15 @@ def test_killed_anywhere_it_goes_on_and_nobody_is_lost_or_sent_twice(stop: str, 
     rest = sample(manifest, tmp_path / "c", "utterances=16")
     assert rest["left"] == 0 and len({*ids(tmp_path / "a"), *ids(tmp_path / "b"), *ids(tmp_path / "c")}) == 40
     assert not list(tmp_path.rglob(".tmp-*")) and not list(manifest.parent.glob(".sent*"))
+
+
+def test_show_says_how_a_stopped_sample_goes_on(manifest: Path, tmp_path: Path, utterloom: Command) -> None:
+    out = manifest.with_name("first")
+    killed_after("some audio is cut", manifest, out, "utterances=12", "order=random")
+    shown = utterloom("show", out)
+    assert "not finished" in shown.out and "4 audio files" in shown.out
+    (again,) = [line.split("go on")[1].strip() for line in shown.out.splitlines() if "go on" in line]
+    assert utterloom(*shlex.split(again)[1:]).code == 0 and load_card(out, "sample")["utterances"] == 12
 
 
 @pytest.mark.parametrize("stop", ["it is reserved", "some audio is cut"])

@@ -6,7 +6,10 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -216,6 +219,20 @@ def test_audio_that_is_not_there_is_said(page: Page, made: Path, tmp_path: Path)
     page.press("Space")
     page.wait_for("document.querySelector('.failed:not([hidden])')")
     assert "audio/0001" in page.evaluate("document.querySelector('.failed').textContent")
+
+
+def test_it_plays_from_a_web_server_too(page: Page, made: Path) -> None:
+    """For phones, whose browsers do not let a page see the files beside it."""
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *about: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(made))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page.open(f"http://127.0.0.1:{server.server_address[1]}/review.html")
+        page.press("Space")
+        page.wait_for("player.currentTime > 0")
+        page.evaluate("player.pause()")
+        server.shutdown()
 
 
 @pytest.mark.parametrize("width_px", [360, 400, 1280])

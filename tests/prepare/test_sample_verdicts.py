@@ -11,7 +11,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utterloom.core.errors import MissingPackageError, SourceError
@@ -77,6 +77,7 @@ said_texts = st.one_of(st.sampled_from(FORMULAS), st.text(
     lambda text: text.strip() and "_x" not in text)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(said_texts, said_texts, st.sampled_from(["good", "bad", "fix", "unsure", ""]), said_texts),
                 min_size=1, max_size=4))
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory,

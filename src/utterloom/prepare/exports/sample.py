@@ -177,11 +177,12 @@ def _name(identity: dict[str, Any], chosen: dict[str, Any]) -> str:
 
 def _chosen(utterances: list[Utterance], config: SampleConfig, before: Record) -> dict[str, Any]:
     there = _asked_for(utterances, config)
-    sent = set(before.taken()) if config.exclude_sent else set()
+    sent = {row.key: row.id for row in before.rows} if config.exclude_sent else {}
     for folder in config.exclude:
         load_card(Path(folder), KIND)
-        sent |= {key(row["id"], row["spans"]) for row in read_json(Path(folder) / ITEMS_FILE)["items"]}
-    free = [utterance for utterance in there if key(utterance.id, places(utterance)) not in sent]
+        sent |= {key(row["id"], row["spans"]): row["id"] for row in read_json(Path(folder) / ITEMS_FILE)["items"]}
+    names = set(sent.values())  # of a million utterances, only these have to be looked at more closely
+    free = [one for one in there if one.id not in names or key(one.id, places(one)) not in sent]
     most = config.utterances if config.utterances is not None or config.hours is not None else NUM_UTTERANCES
     _check_enough(free, len(there) - len(free), most, config, before.path)
     taken = _drawn(free, config, most)

@@ -322,7 +322,10 @@ const filters = {
 for (const [value, [name]] of Object.entries(filters)) byId("filter").append(element("option", { value }, name));
 const filter = () => {
   const [, admits] = filters[byId("filter").value];
-  for (const row of rows) row.parts.box.hidden = !admits(row);
+  for (const row of rows) {
+    row.parts.box.hidden = !admits(row);
+    fit(row.parts.text);
+  }
   byId("none").hidden = visible().length > 0;
 };
 byId("filter").addEventListener("change", filter);

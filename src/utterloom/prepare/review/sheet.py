@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +106,9 @@ def read_sheet(path: Path) -> Answers:
     except ImportError:
         raise MissingPackageError("openpyxl", "review", "reading a spreadsheet") from None
     try:
-        book = openpyxl.load_workbook(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of decorations that other programs add and it cannot keep
+            book = openpyxl.load_workbook(path)
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist") from None
     except Exception as error:  # openpyxl raises what its XML and ZIP readers raise

@@ -50,10 +50,11 @@ class Reader(Protocol):
         ...
 
 
-def reader(name: str, audio: Path | None = None) -> Reader:
-    """By name. `audio` is a folder for what a source keeps in no files of its own.
+def reader(name: str, audio: Path | None = None, audio_root: str | None = None) -> Reader:
+    """By name. `audio` is a folder for what a source keeps in no files of this machine; `audio_root` is where relative paths of a
+    table begin.
 
-    Raises ConfigError naming the readers there are, or for a reader that needs no such folder.
+    Raises ConfigError naming the readers there are, or for a reader that has no use for one of them.
     """
     plugins = {point.name: point for point in entry_points(group="utterloom.readers")}
     if name in plugins:
@@ -63,10 +64,10 @@ def reader(name: str, audio: Path | None = None) -> Reader:
         made = getattr(import_module(module), attribute)
     else:
         raise ConfigError(f"there is no reader {name!r}", did_you_mean(name, [*READERS, *plugins]))
-    if audio is None:
-        found: Reader = made()
-    elif "audio" in signature(made).parameters:
-        found = made(audio=audio)
-    else:
-        raise ConfigError(f"the reader {name!r} writes no audio, so audio={audio} means nothing", "leave it out")
+    given = {key: value for key, value in (("audio", audio), ("audio_root", audio_root)) if value is not None}
+    for key, value in given.items():
+        if key not in signature(made).parameters:
+            meaning = "writes no audio" if key == "audio" else "reads no table of paths"
+            raise ConfigError(f"the reader {name!r} {meaning}, so {key}={value} means nothing", "leave it out")
+    found: Reader = made(**given)
     return found

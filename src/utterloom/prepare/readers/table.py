@@ -1,5 +1,10 @@
 """`prepare table FILE`: a TSV, CSV or JSONL table with the columns id, path, text and any of speaker, session, language,
-split, start, end (seconds). Paths are relative to the table's folder. Other columns are kept as attributes."""
+split, start, end (seconds). Paths are relative to the table's folder. Other columns are kept as attributes.
+
+The table, its recordings, or both may lie in an object store: `s3://bucket/train.csv`, `s3://bucket/clips/a.wav`. Then
+`audio=FOLDER` takes copies of the recordings, and each of them is looked for before any work begins. Columns that other tools
+call otherwise (`wav`, `wrd`, `spk_id`) are known.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,19 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utterloom.core.errors import SourceError, did_you_mean
 from utterloom.core.records import Drop, Span, Utterance, canonical_split
+from utterloom.store.objects import Objects, as_url, fetch, read_object
 
 STAGE = "prepare"
 REQUIRED = ("id", "path")
 OPTIONAL = ("text", "speaker", "session", "language", "split", "start", "end")
+ALSO_CALLED = {"path": ("wav", "audio", "file_name"), "text": ("wrd", "transcript", "sentence"),
+               "speaker": ("spk_id", "speaker_id")}
 
 
 class Row(NamedTuple):
@@ -29,15 +38,61 @@ class Row(NamedTuple):
 
 
 class TableReader:
+    """Tables. `audio` is a folder for copies of recordings that lie in an object store; relative paths begin at `audio_root`, a
+    folder or a URL, or at the table's own."""
+
+    takes_names = True  # a URL is no path
+
+    def __init__(self, audio: Path | None = None, audio_root: str | None = None) -> None:
+        self._audio, self._root = audio, audio_root
+
     def fingerprint(self, source: Path) -> str:
-        return hashlib.sha256(_content(source)).hexdigest()[:16]
+        """Of the table alone."""
+        return hashlib.sha256(_content(source) + (self._root or "").encode()).hexdigest()[:16]
 
     def read(self, source: Path) -> Iterator[Utterance | Drop]:
-        for row in _rows(source):
-            yield _utterance(source.parent, row)
+        """In the order of the table. Raises SourceError for recordings in a store without a folder for copies."""
+        url = as_url(str(source))
+        base = (self._root or (url.rpartition("/")[0] if url else str(source.parent))).rstrip("/") or "/"
+        items = (_utterance(base, row) for row in _rows(source))
+        first: list[Utterance | Drop] = []
+        for item in items:  # a table of files is passed on row by row, one of URLs is looked at whole
+            if isinstance(item, Utterance) and _is_remote(item):
+                yield from self._with_copies(source, [*first, item, *items])
+                return
+            if url is None:
+                yield item
+            else:
+                first.append(item)
+        yield from first
+
+    def _with_copies(self, source: Path, items: list[Utterance | Drop]) -> Iterator[Utterance | Drop]:
+        """Utterances of copies on this machine; what is not in its store is a drop that says what is."""
+        wanted = dict.fromkeys(item.spans[0].path for item in items if isinstance(item, Utterance) and _is_remote(item))
+        if self._audio is None:
+            raise SourceError(f"{source} names {len(wanted):,} recordings in an object store, such as {next(iter(wanted))}, and "
+                              "there is no folder for copies of them", "audio=FOLDER gives it one")
+        objects = Objects(wanted)
+        copies = fetch(objects.found, self._audio.absolute())
+        for item in items:
+            path = item.spans[0].path if isinstance(item, Utterance) else None
+            copy = copies.get(path) if path in wanted else None
+            if not isinstance(item, Utterance) or path not in wanted:
+                yield item
+            elif isinstance(copy, Path):
+                yield item.with_(spans=(replace(item.spans[0], path=str(copy)),), attributes={**item.attributes, "url": path})
+            else:
+                near = f"; names that look like it: {', '.join(objects.near(path))}" if copy is None and objects.near(path) else ""
+                yield Drop(item.id, STAGE, "recording missing", copy or f"there is no {path}{near}", None, path)
+
+
+def _is_remote(utterance: Utterance) -> bool:
+    return "://" in utterance.spans[0].path and not utterance.spans[0].path.startswith(("http://", "https://"))
 
 
 def _content(source: Path) -> bytes:
+    if url := as_url(str(source)):
+        return read_object(url)
     try:
         return source.read_bytes()
     except IsADirectoryError:
@@ -70,7 +125,7 @@ def _table_rows(source: Path, text: str, is_csv: bool) -> Iterator[Row]:
     lines = io.StringIO(text, newline="")
     table = csv.reader(lines) if is_csv else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        header = [name.strip().lower() for name in next(table)]
+        header = _named([name.strip().lower() for name in next(table)])
         _check_columns(source, header)
         for cells in table:
             if any(cell.strip() for cell in cells):
@@ -94,9 +149,10 @@ def _json_rows(source: Path, text: str) -> Iterator[Row]:
         if not isinstance(pairs, _Pairs):
             yield Row(number, {}, "not a JSON object")
             continue
-        cells = {key.lower(): value for key, value in pairs}
+        names = _named([key.lower() for key, _ in pairs])
+        cells = dict(zip(names, (value for _, value in pairs), strict=True))
         if is_first:
-            _check_columns(source, [key.lower() for key, _ in pairs])
+            _check_columns(source, names)
         is_first = False
         yield Row(number, cells, "a key is there twice" if len(cells) < len(pairs) else _bad_type(cells))
 
@@ -118,6 +174,13 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, _Pairs) else value
 
 
+def _named(header: list[str]) -> list[str]:
+    """Columns by the names that they have here, where another tool's stands for one that is not there."""
+    ours = {other: name for name, others in ALSO_CALLED.items() if name not in header
+            for other in [next((other for other in others if other in header), None)] if other}
+    return [ours.get(name, name) for name in header]
+
+
 def _check_columns(source: Path, header: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -136,7 +199,7 @@ def _text_of(value: Any) -> str | None:
     return text or None
 
 
-def _utterance(folder: Path, row: Row) -> Utterance | Drop:
+def _utterance(base: str, row: Row) -> Utterance | Drop:
     cells = row.cells
     utterance_id, path = _text_of(cells.get("id")), _text_of(cells.get("path"))
     complaint = row.complaint or ("no id" if utterance_id is None else "no path" if path is None else None)
@@ -147,7 +210,7 @@ def _utterance(folder: Path, row: Row) -> Utterance | Drop:
         complaint = complaint or str(error)
     if complaint or utterance_id is None or path is None:
         return Drop(utterance_id or f"line {row.number}", STAGE, "bad row", f"line {row.number}: {complaint}", None, path)
-    full = path if "://" in path else str(folder / path)
+    full = path if "://" in path or path.startswith("/") else f"{base}/{path}" if "://" in base else str(Path(base) / path)
     split = _text_of(cells.get("split"))
     attributes = {key: str(value) for key, value in cells.items()
                   if key not in REQUIRED + OPTIONAL and _text_of(value) is not None}

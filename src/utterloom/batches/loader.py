@@ -82,15 +82,17 @@ class SplitIndex:
         names, num_samples, rows, quarantined = [], [], [], []
         for info in corpus.shards_of(split):
             samples, readable, damage = _readable(corpus, info)
+            wanted = corpus.rows_of(info.name, split)
+            found = wanted[readable[wanted]] if len(readable) else wanted[:0]
             if damage is not None:
                 if on_damage == "error":
                     raise DamagedError(damage, VERIFY_HINT)
-                left_out = info.utterances - int(readable.sum())
-                quarantined.append((info.name, f"{damage}; {left_out} of {info.utterances} utterances are left out"))
+                left_out = len(wanted) - len(found)
+                quarantined.append((info.name, f"{damage}; {left_out} of {len(wanted)} utterances are left out"))
                 log.warning(quarantined[-1][1])
             names.append(info.name)
-            num_samples.append(samples[readable])
-            rows.append(np.flatnonzero(readable))
+            num_samples.append(samples[found])
+            rows.append(found)
         if not sum(len(readable) for readable in rows):
             raise CorpusError(f"split {split!r} of {corpus.url} has no readable utterance", VERIFY_HINT)
         shard = np.repeat(np.arange(len(names)), [len(readable) for readable in rows])

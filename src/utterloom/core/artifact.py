@@ -196,6 +196,23 @@ def building(folder: Path, kind: str, identity: dict[str, Any]) -> Iterator[Arti
             raise
 
 
+@contextlib.contextmanager
+def amending(folder: Path) -> Iterator[None]:
+    """Lock a finished artifact that something is added to; what a killed writer left half-written is removed.
+
+    Its card stays valid until it is replaced. Raises OutputError when another process writes there.
+    """
+    with _lock(folder):
+        remove_temporaries(folder)
+        yield
+
+
+def amend(folder: Path, kind: str, changes: dict[str, Any]) -> None:
+    """Replace parts of a finished artifact's card, all at once."""
+    card = {key: value for key, value in load_card(folder, kind).items() if key != "checksum"} | changes
+    write_json(folder / f"{kind}.json", {**card, "checksum": _checksum(card)})
+
+
 def _check_identity(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
     changed = differences({key: before.get(key) for key in identity}, identity)
     if changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,9 @@ def _spelled(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_drops(folder: Path) -> list[Drop]:
-    """Every drop that the artifact's stages wrote down, in file order."""
+def read_drops(folder: Path, names: Collection[str] | None = None) -> list[Drop]:
+    """Every drop that the artifact's stages wrote down, in file order; or those in the files of some names."""
     import pyarrow.parquet as pq
 
-    return [Drop(**row) for path in sorted((folder / DROPS_FOLDER).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [Drop(**row) for path in sorted((folder / DROPS_FOLDER).glob("*.parquet")) if names is None or path.name in names
+            for row in pq.read_table(path).to_pylist()]

@@ -125,7 +125,7 @@ def _readable_rows(corpus: Corpus, split: str) -> Iterator[tuple[ShardTable, int
         except DamagedError as error:
             log.warning(f"{error.message}; its utterances are not scored")
             continue
-        for row in range(len(table)):
+        for row in corpus.rows_of(shard.name, split).tolist():
             yield table, row
 
 

@@ -16,6 +16,7 @@ UTTERANCES, AUDIO, DROPPED = "utterances", "audio", "dropped"
 AUDIO_SUFFIX, METADATA_SUFFIX = "flac", "json"
 CARD, DATASET_CARD = "corpus.json", "README.md"
 MANIFEST_FILE = "utterances.parquet"
+MOVED = "splits-{digest}.parquet"  # of a corpus: shard, row and split of utterances whose split arrived after they were packed
 MAX_ID_CHARACTERS = 200
 VIEW_COLUMN = "text_"
 

@@ -98,19 +98,23 @@ class ShardTable:
 class Corpus:
     """A packed corpus. Opening reads only its card; shards are read when they are asked for, a few kept."""
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, card: dict[str, Any] | None = None) -> None:
+        """`card` stands for the folder's own before it is written."""
         self.store = open_store(url)
         self.url = self.store.url
-        self.card = load_card(Path(self.url), "corpus")
+        self.card = card if card is not None else load_card(Path(self.url), "corpus")
         try:
             self.shards = [ShardInfo(**line) for line in self.card["shards"]]
             self.sample_rate_hz: int = self.card["config"]["sample_rate_hz"]
             self.views: list[str] = list(self.card["views"])
             self._by_name = {shard.name: shard for shard in self.shards if shard.split}
+            moved = self.card.get("moved")
+            self._moved_file: tuple[str, str] | None = (moved["file"], moved["sha256"]) if moved else None
         except (KeyError, TypeError, AttributeError, SourceError) as error:
             raise DamagedError(f"{Path(self.url) / layout.CARD} is not the card of a corpus: {error}", "pack it again") from None
         self.cached_shards = CACHED_SHARDS
         self._tables: OrderedDict[str, ShardTable] = OrderedDict()
+        self._moved: dict[str, dict[int, str]] | None = None if self._moved_file else {}
 
     @property
     def fingerprint(self) -> str:
@@ -119,12 +123,43 @@ class Corpus:
 
     @property
     def splits(self) -> list[str]:
-        return sorted({shard.split for shard in self.shards}, key=lambda name: (name != "train", name != "dev", name))
+        there = {shard.split for shard in self.shards} | {split for rows in self.moved.values() for split in rows.values()}
+        return sorted(there, key=lambda name: (name != "train", name != "dev", name))
+
+    @property
+    def moved(self) -> dict[str, dict[int, str]]:
+        """{shard: {row: split}} of utterances whose split arrived after they were packed. Raises DamagedError."""
+        if self._moved is None:
+            assert self._moved_file is not None
+            name, digest = self._moved_file
+            self._moved = _read_moved(Path(self.store.local_path(name)), digest)
+        return self._moved
+
+    def rows_of(self, shard: str, split: str | None = None) -> np.ndarray:
+        """Which rows of a shard belong to a split (None: all), by the card and what was moved since: int64 [rows]."""
+        info = self._by_name[shard]
+        everything = np.arange(info.utterances)
+        if split is None:
+            return everything
+        wanted, moved = canonical_split(split), self.moved.get(shard, {})
+        if not moved:
+            return everything if info.split == wanted else everything[:0]
+        is_in = np.full(info.utterances, info.split == wanted)
+        for row, now in moved.items():
+            is_in[row] = now == wanted
+        return np.flatnonzero(is_in)
+
+    def split_of(self, shard: str, row: int) -> str:
+        """The split of one utterance."""
+        return self.moved.get(shard, {}).get(row, self._by_name[shard].split)
 
     def shards_of(self, split: str) -> list[ShardInfo]:
-        """Raises CorpusError that lists what exists."""
+        """Those that hold utterances of a split. Raises CorpusError that lists what exists."""
         wanted = canonical_split(split)
-        found = [shard for shard in self.shards if shard.split == wanted]
+        if self.moved:
+            found = [shard for shard in self.shards if len(self.rows_of(shard.name, wanted))]
+        else:
+            found = [shard for shard in self.shards if shard.split == wanted]
         if not found:
             raise CorpusError(f"corpus {self.url} has no split {split!r}", did_you_mean(wanted, self.splits))
         return found
@@ -149,6 +184,11 @@ class Corpus:
         """Some columns of a shard, [rows] each, without the others."""
         table = self._read_table(shard, names)
         return [np.asarray(table.column(name).to_numpy()) for name in names]
+
+    def whole_columns(self, shard: str, names: list[str]) -> dict[str, list[Any]]:
+        """Some columns of a shard as Python values, every row."""
+        table = self._read_table(shard, names)
+        return {name: table.column(name).to_pylist() for name in names}
 
     def texts(self, shard: str, view: str | None = None) -> list[str | None]:
         column = layout.view_column(view) if view else "text"
@@ -178,7 +218,7 @@ class Corpus:
         """Every utterance in order, a shard at a time."""
         for shard in self.shards if split is None else self.shards_of(split):
             table = self.table(shard.name)
-            for row in range(len(table)):
+            for row in self.rows_of(shard.name, split).tolist():
                 yield table, row
 
     def find(self, utterance_id: str) -> tuple[ShardTable, int] | None:
@@ -236,6 +276,16 @@ class Corpus:
                                VERIFY_HINT) from None
 
 
+def _read_moved(path: Path, wanted: str | None) -> dict[str, dict[int, str]]:
+    if not path.is_file() or sha256_of(path) != wanted:
+        raise DamagedError(f"{path}, the list of utterances in another split than they were packed in, is missing or has changed",
+                           VERIFY_HINT)
+    moved: dict[str, dict[int, str]] = {}
+    for line in pq.read_table(path).to_pylist():
+        moved.setdefault(line["shard"], {})[line["row"]] = line["split"]
+    return moved
+
+
 def _plain(column: str, value: Any) -> Any:
     """Attributes as a dict."""
     if column != "attributes":
@@ -265,7 +315,14 @@ def verify(corpus: Corpus, on_shard: Any = None) -> list[Damage]:
         for name in corpus.store.list(f"{folder}/"):
             if name not in known and name not in dropped:
                 damages.append(Damage(name, None, "this file is not in corpus.json: it belongs to another corpus or version"))
-    content = content_fingerprint([shard.__dict__ for shard in corpus.shards])
+    moved: str | None = None
+    if corpus.card.get("moved"):
+        moved = corpus.card["moved"]["sha256"]
+        try:
+            _ = corpus.moved
+        except DamagedError as error:
+            damages.append(Damage(corpus.card["moved"]["file"], None, error.message))
+    content = content_fingerprint([shard.__dict__ for shard in corpus.shards], moved)
     if content != corpus.fingerprint:
         damages.append(Damage(layout.CARD, None, "the card's own fingerprint does not match its list of shards"))
     if len(seen) != corpus.card["utterances"] and not damages:
@@ -302,8 +359,10 @@ def _hurt_utterances(corpus: Corpus, table: ShardTable) -> Iterator[Damage]:
             yield Damage(table.name, table.id(row), error.message.removeprefix(f"shard {table.name}, utterance {table.id(row)}: "))
 
 
-def content_fingerprint(shards: list[dict[str, Any]]) -> str:
-    """16 hex digits over every shard's hashes, in order."""
+def content_fingerprint(shards: list[dict[str, Any]], moved_sha256: str | None = None) -> str:
+    """16 hex digits over every shard's hashes, in order, and over the list of splits that arrived later, if there is one."""
     lines = [[line["name"], line["audio_sha256"], line["utterances_sha256"]] for line in shards]
+    if moved_sha256 is not None:
+        lines.append(["moved", moved_sha256])
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
 

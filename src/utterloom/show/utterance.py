@@ -92,6 +92,7 @@ def _of_corpus(corpus: Corpus, utterance: str, adding: Callable[[ShardTable, int
     extra, rows, more = adding(table, index) if adding else ({}, [], [])
     row = corpus.row(table, index)
     audio, levels = _audio(corpus, table, index, row)
+    row["split"] = corpus.split_of(table.name, index)
     value = {"kind": "utterance", "path": str(corpus.url), **_described(row), "audio": audio, "level": levels.numbers(),
              **extra}
     listen = command("tar", "-xOf", Path(corpus.url) / audio["file"], audio["member"], ">", audio["member"])
@@ -126,7 +127,7 @@ def _of_scored(place: Place, utterance: str) -> Explained:
         extra: dict[str, Any] = {"heard": heard}
         rows: Rows = [("caution", complaint)]
         if place.kind == "run":
-            extra["use"] = _use(place, card, config, layout.split_of(table.name), utterance)
+            extra["use"] = _use(place, card, config, corpus.split_of(table.name, index), utterance)
             rows.append(("this run", extra["use"]))
         reference = table.text(index, next(iter(corpus.views))) or ""
         return extra, rows, [line for report, text in heard.items() for line in _comparison(report, reference, text)]

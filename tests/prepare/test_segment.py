@@ -291,6 +291,26 @@ def test_twenty_random_moments(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 20, 1, workers=2, num_utterances=3000)
 
 
+def test_ctrl_c_ends_the_work_and_loses_nothing(tmp_path: Path) -> None:
+    """In this process, where it meets the decoder most of the time: no recording is taken for a cut one."""
+    prepared(make_spans(tmp_path / "s", 200, 1.0), tmp_path / "m", test=0.0)
+    segment(tmp_path / "m", tmp_path / "straight")
+    command = [sys.executable, "-m", "utterloom.cli", "prepare", "segment", tmp_path / "m", tmp_path / "out", "workers=0"]
+    codes = []
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        before = len(list(tmp_path.glob("out/audio/*")))
+        while process.poll() is None and len(list(tmp_path.glob("out/audio/*"))) < before + 40:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert "Traceback" not in said
+        codes.append(process.returncode)
+    assert codes[0] == 130 and set(codes) <= {0, 130}
+    segment(tmp_path / "m", tmp_path / "out")
+    assert hash_of_folder(tmp_path / "out") == hash_of_folder(tmp_path / "straight")
+
+
 def test_two_at_once_and_tasks_in_any_order(tmp_path: Path) -> None:
     prepared(make_spans(tmp_path / "s", 300), tmp_path / "m", test=0.0)
     segment(tmp_path / "m", tmp_path / "straight")

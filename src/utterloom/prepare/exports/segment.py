@@ -34,6 +34,7 @@ from utterloom.core.artifact import atomic_write, building, load_card, output_er
 from utterloom.core.config import Config
 from utterloom.core.errors import AudioError, MissingPackageError, OutputError, SourceError
 from utterloom.core.forecast import check_room, forecast, format_size
+from utterloom.core.interrupt import interrupt_held
 from utterloom.core.ledger import DROPS_FOLDER, summarise, write_drops
 from utterloom.core.log import log
 from utterloom.core.progress import progress
@@ -235,7 +236,8 @@ def cut(row: dict[str, Any], config: SegmentConfig, sources: SpanReader) -> byte
     """A manifest row → the bytes of its file, whose length has been verified, or why there are none."""
     wanted = shape_of(row, config)
     try:
-        samples_sc = _load(row, wanted, sources)
+        with interrupt_held():
+            samples_sc = _load(row, wanted, sources)
         if len(samples_sc) != wanted.num_samples:
             raise AudioError(f"{len(samples_sc)} samples came where {wanted.num_samples} were planned: the recording has changed "
                              "since it was prepared, or does not have what its header says")

@@ -238,12 +238,12 @@ def cut(row: dict[str, Any], config: SegmentConfig, sources: SpanReader) -> byte
     try:
         with interrupt_held():
             samples_sc = _load(row, wanted, sources)
-        if len(samples_sc) != wanted.num_samples:
-            raise AudioError(f"{len(samples_sc)} samples came where {wanted.num_samples} were planned: the recording has changed "
-                             "since it was prepared, or does not have what its header says")
-        content = _encoded(samples_sc, wanted.sample_rate_hz, config.format)
-        if _shape_in(io.BytesIO(content)) != wanted:
-            raise AudioError(f"the {config.format} file would be {_shape_in(io.BytesIO(content))}, not {wanted}")
+            if len(samples_sc) != wanted.num_samples:
+                raise AudioError(f"{len(samples_sc)} samples came where {wanted.num_samples} were planned: the recording has "
+                                 "changed since it was prepared, or does not have what its header says")
+            content = _encoded(samples_sc, wanted.sample_rate_hz, config.format)
+            if (made := _shape_in(io.BytesIO(content))) != wanted:
+                raise AudioError(f"the {config.format} file would be {made}, not {wanted}")
     except (MissingPackageError, AudioError, OSError) as error:
         reason = "needs a package" if isinstance(error, MissingPackageError) else "not decodable"
         detail = str(error.strerror) if isinstance(error, OSError) else \

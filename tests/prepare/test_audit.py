@@ -22,12 +22,20 @@ from tests.tones import RATE_HZ, hash_of_folder
 from utterloom.audio.resample import resample
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Span, Utterance
+from utterloom.prepare.audit import acoustics, results
 from utterloom.prepare.audit import measure as measuring
-from utterloom.prepare.audit import results
-from utterloom.prepare.audit.acoustics import FINGERPRINT_BYTES, FRAMES_PER_S, fingerprint_distance, near_pairs, voice_activity
+from utterloom.prepare.audit.acoustics import (
+    FINGERPRINT_BYTES,
+    FRAMES_PER_S,
+    fingerprint_distance,
+    near_pairs,
+    voice_activity,
+    worst_stretch,
+)
 from utterloom.prepare.audit.findings import Limits, audit, checks, explain
 from utterloom.prepare.audit.measure import Measured, measure, measure_recording
 from utterloom.prepare.audit.results import TABLE_FILE, claimed_s, measure_all, read_measured
+from utterloom.prepare.audit.whole_corpus import near_duplicate_audio
 from utterloom.prepare.quality import HYPOTHESIS, sift
 from utterloom.prepare.readers.table import TableReader
 from utterloom.text.normalisers import normaliser
@@ -180,11 +188,50 @@ def test_a_fingerprint_knows_a_clip_again_and_no_other(tmp_path: Path) -> None:
     for number, text in enumerate(texts):
         louder = written(tmp_path / "l.mp3", np.stack([0.4 * resample(said(text, number), RATE_HZ, 48_000)] * 2, axis=1), 48_000)
         called = written(tmp_path / "c.flac", 0.7 * resample(said(text, number), RATE_HZ, 8_000), 8_000)
-        for copy in (louder, called):
+        cut = written(tmp_path / "e.wav", np.concatenate([np.zeros(RATE_HZ // 2), said(text, number), np.zeros(RATE_HZ // 3)]))
+        for copy in (louder, called, cut):
             distances = [fingerprint_distance(copy.fingerprint or b"", one.fingerprint or b"") for one in first]
             assert distances[number] < 0.05 and min(distances[:number] + distances[number + 1:]) > 0.3, distances
     assert written(tmp_path / "short.wav", said()[:4000]).fingerprint is None
     assert written(tmp_path / "silent.wav", np.zeros(RATE_HZ)).fingerprint is None
+
+
+def test_a_stretch_that_differs_is_told_from_noise_that_is_spread() -> None:
+    rng = np.random.default_rng(0)
+    signs, sure = rng.integers(0, 256, FINGERPRINT_BYTES, dtype=np.uint8), b"\xff" * FINGERPRINT_BYTES
+    spread, word = signs.copy(), signs.copy()
+    spread[::4] ^= 0b1001
+    word[10:14] ^= 0b1001_1001
+    whole, other_word, noisy = (one.tobytes() + sure for one in (signs, word, spread))
+    assert fingerprint_distance(whole, noisy) == fingerprint_distance(whole, other_word) == 16 / 256
+    assert worst_stretch(whole, noisy) < 0.1 < 0.3 < worst_stretch(whole, other_word)
+    assert worst_stretch(whole, whole) == 0 and worst_stretch(whole, bytes(2 * FINGERPRINT_BYTES)) == 1
+
+
+def test_two_takes_of_nearly_one_sentence_are_no_copies() -> None:
+    sure = b"\xff" * FINGERPRINT_BYTES
+    one, copy, take = (signs + sure for signs in (bytes(32), bytes(31) + b"\x01", bytes(28) + b"\x99" * 4))
+    measured = {name: Measured(name, content_hash=name, fingerprint=signs, active_s=1.0, words_s=1.0)
+                for name, signs in (("a", one), ("b", copy), ("c", take), ("d", take))}
+    texts = {"a": "ba mươi độ", "b": "bốn mươi độ", "c": "năm mươi độ", "d": "ba mươi độ"}
+    utterances = [Utterance(name, text, (Span(name),), views={"basic": text}) for name, text in texts.items()]
+    step = near_duplicate_audio(utterances, measured, 0.15, "basic")
+    assert [u.id for u in utterances if step.judge(u)] == ["b", "d"]  # b is a, whatever is written there; d has the text of a
+    step = near_duplicate_audio(utterances, measured, 0.15)
+    assert [u.id for u in utterances if step.judge(u)] == ["b", "c", "d"]
+
+
+def test_a_large_corpus_is_not_compared_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer keys find the copies too, and a clip that is there very often is compared with those just before it."""
+    monkeypatch.setattr(acoustics, "MANY_CLIPS", 100)
+    monkeypatch.setattr(acoustics, "MOST_BEFORE", 3)
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 256, (300, FINGERPRINT_BYTES), dtype=np.uint8)
+    bits[200:] = bits[0]  # a jingle
+    bits[150:200] = bits[50:100]
+    bits[150:200, ::8] ^= 1
+    pairs = near_pairs([row.tobytes() + b"\xff" * FINGERPRINT_BYTES for row in bits], [1.0] * 300, 0.15)
+    assert {right for _, right, _ in pairs} == set(range(150, 300)) and len(pairs) < 100 * 4 + 50
 
 
 @settings(max_examples=25)

@@ -1,6 +1,7 @@
 """What samples say of themselves, gathered block by block: levels, clipping, spectrum, voice activity, hashes.
 
-Everything here is streaming but for 4 bytes per 10 ms of sound; the same samples in other blocks give the same answer.
+Everything here is streaming but for 4 bytes per 10 ms of sound and 36 per 16 ms; the same samples in other blocks give the same
+answer.
 Shapes: samples_sc is float32 [samples, channels], mono_s float32 [samples], level_db_f float32 [10 ms frames].
 """
 
@@ -44,6 +45,7 @@ class Acoustics:
     num_samples: int
     content_hash: str
     fingerprint: bytes | None
+    words_s: float | None
     level_db_f: np.ndarray
     peak: float
     level_dbfs: float
@@ -77,11 +79,9 @@ class Listener:
         self._overlap_s = np.empty(0, np.float32)  # of a spectral frame
         self._spectrum = np.zeros(self._hop_samples + 1)
         self._num_spectra = 0
-        self._num_planned_spectra = max(1, num_samples // self._hop_samples - 1)
         edges = np.searchsorted(np.fft.rfftfreq(2 * self._hop_samples, 1 / sample_rate_hz), PICTURE_EDGES_HZ)
         self._band_edges = edges if edges[-1] < self._hop_samples and np.all(np.diff(edges) > 0) else None
-        self._picture = np.zeros((PICTURE_TIMES, PICTURE_BANDS))
-        self._picture_count = np.zeros(PICTURE_TIMES)
+        self._bands: list[np.ndarray] = []  # float32 [spectral frames, PICTURE_BANDS]
 
     def hear(self, samples_sc: np.ndarray) -> None:
         """The next samples; they are finite."""
@@ -105,13 +105,14 @@ class Listener:
             raise ValueError("a listener that heard nothing has nothing to say")
         if len(self._rest_s):
             self._levels.append(_levels_db(self._rest_s[None]))
+        fingerprint, words_s = self._fingerprint() or (None, None)
         mean = self._sum / count
         level_db = decibels(self._square / count - mean**2)
         channels_db = decibels(self._channel_square / count)
         return Acoustics(
             num_samples=count,
             content_hash=hashlib.blake2b(b"".join(one.digest() for one in self._hashes), digest_size=16).hexdigest(),
-            fingerprint=self._fingerprint(), level_db_f=np.concatenate(self._levels), peak=self._peak, level_dbfs=level_db,
+            fingerprint=fingerprint, words_s=words_s, level_db_f=np.concatenate(self._levels), peak=self._peak, level_dbfs=level_db,
             dc_offset=mean, mono_loss_db=round(max(0.0, channels_db - decibels(self._square / count)), 2),
             num_clipped_samples=self._num_clipped, longest_clip_samples=self._longest_run,
             num_flat_tops=self._num_flat_tops(), bandwidth_hz=self._bandwidth_hz())
@@ -179,32 +180,39 @@ class Listener:
             power_fk = spectra_fk.real**2 + spectra_fk.imag**2
             self._spectrum += power_fk.sum(axis=0, dtype=np.float64)
             if self._band_edges is not None:
-                times = np.arange(self._num_spectra, self._num_spectra + len(power_fk)) * PICTURE_TIMES // self._num_planned_spectra
-                times = np.minimum(times, PICTURE_TIMES - 1)
-                starts = np.flatnonzero(np.diff(times, prepend=-1))
                 bands_fb = np.add.reduceat(power_fk, self._band_edges, axis=1)[:, :-1]
-                self._picture[times[starts]] += np.add.reduceat(bands_fb, starts, axis=0)
-                self._picture_count[times[starts]] += np.diff(np.append(starts, len(times)))
+                self._bands.append(bands_fb.astype(np.float32))
             self._num_spectra += len(power_fk)
             joined_s = joined_s[num_frames * self._hop_samples:]
         self._overlap_s = joined_s.copy()
 
-    def _fingerprint(self) -> bytes | None:
-        """FINGERPRINT_BYTES of signs, then as many of which signs are sure; None for what is too short or holds nothing.
+    def _fingerprint(self) -> tuple[bytes, float] | None:
+        """FINGERPRINT_BYTES of signs, then as many of which signs are sure, and how many seconds they are of; None for what is too
+        short or holds nothing.
 
-        The picture is the clip's energy in 33 equal times × 9 bands. A bit is the sign of how the contrast of two neighbouring
-        bands changes from one time to the next: the feature of Haitsma and Kalker (2002), here over the whole clip, since a
-        near duplicate is the same clip and not a part of it. Gain cancels out, and so does a codec's delay of milliseconds.
+        The picture is the energy in 33 equal times × 9 bands, from the first loud moment to the last: how much silence a copy keeps
+        around the words, and what an encoder pads, makes no difference. A bit is the sign of how the contrast of two neighbouring
+        bands changes from one time to the next: the feature of Haitsma and Kalker (2002), here over the whole clip, since a near
+        duplicate is the same clip and not a part of it. Gain cancels out. Each byte is one time.
         """
-        if self._num_samples < MIN_FINGERPRINT_S * self._rate_hz or self._band_edges is None or not self._picture_count.all():
+        if self._num_samples < MIN_FINGERPRINT_S * self._rate_hz or self._num_spectra < PICTURE_TIMES or not self._bands:
             return None
-        power = self._picture / self._picture_count[:, None]
+        power_fb = np.concatenate(self._bands).astype(np.float64)
+        first, stop = _loud_extent(power_fb.sum(axis=1))
+        total_fb = np.concatenate((np.zeros((1, PICTURE_BANDS)), np.cumsum(power_fb, axis=0)))
+        # Between frames, energy is divided in proportion.
+        missing = max(0.0, PICTURE_TIMES - (stop - first)) / 2
+        edges = np.clip(np.linspace(first - missing, stop + missing, PICTURE_TIMES + 1), 0, self._num_spectra)
+        frames = np.arange(self._num_spectra + 1)
+        power = np.stack([np.diff(np.interp(edges, frames, total_f)) for total_f in total_fb.T], axis=1)
+        power /= np.maximum(np.diff(edges), 1e-9)[:, None]
         if power.max() <= 10 ** (SILENCE_DB / 10):
             return None
         picture_db = 10 * np.log10(power + power.max() * 10 ** (-PICTURE_DEPTH_DB / 10))
         contrast_db = np.diff(np.diff(picture_db, axis=1), axis=0).ravel()
         is_sure = np.abs(contrast_db) >= SURE_DB
-        return np.packbits((contrast_db > 0) & is_sure).tobytes() + np.packbits(is_sure).tobytes()
+        signs = np.packbits((contrast_db > 0) & is_sure).tobytes() + np.packbits(is_sure).tobytes()
+        return signs, (stop - first) * self._hop_samples / self._rate_hz
 
     def _bandwidth_hz(self) -> int | None:
         """Up to where the mean spectrum stays within SPECTRUM_DEPTH_DB of its peak and above the noise of its own bits."""
@@ -289,6 +297,19 @@ def runs_of(is_on: np.ndarray) -> list[tuple[int, int]]:
 
 # -------------------------------------------------------------------------------------------------------- fingerprints
 
+LOUD_DB = 25.0  # below the loudest moment
+MANY_CLIPS = 20_000
+MOST_BEFORE = 200  # a jingle that is in a corpus ten thousand times is not compared fifty million times
+STRETCH_TIMES = 6  # each time of a fingerprint is a byte of signs
+
+
+def _loud_extent(power_f: np.ndarray) -> tuple[int, int]:
+    """From the first to behind the last frame that is within LOUD_DB of the loudest, three frames together: where a clip's words
+    are, whatever is around them. Unlike `voice_activity`, it does not look at the floor, which an editor's silence changes."""
+    power_f = np.convolve(power_f, np.ones(3), "same")
+    loud = np.flatnonzero(power_f >= power_f.max() * 10 ** (-LOUD_DB / 10))
+    return int(loud[0]), int(loud[-1]) + 1
+
 
 def fingerprint_distance(left: bytes, right: bytes) -> float:
     """The share of the signs that differ, of those that are sure in both: 0 for the same clip, about 0.5 for two others.
@@ -296,6 +317,18 @@ def fingerprint_distance(left: bytes, right: bytes) -> float:
     1.0 where fewer than a quarter of the bits are sure in both: nothing can be said then.
     """
     return float(_distances(np.frombuffer(left, np.uint8)[None], np.frombuffer(right, np.uint8)[None])[0])
+
+
+def worst_stretch(left: bytes, right: bytes) -> float:
+    """`fingerprint_distance` of the STRETCH_TIMES in a row (of 32) in which most signs differ: another word in a sentence that is
+    the same otherwise is far here, where a codec's noise is spread over all. 1.0 where nothing can be said."""
+    bits = np.frombuffer(left + right, np.uint8).reshape(2, -1)
+    sure = bits[0, FINGERPRINT_BYTES:] & bits[1, FINGERPRINT_BYTES:]
+    differ = (bits[0, :FINGERPRINT_BYTES] ^ bits[1, :FINGERPRINT_BYTES]) & sure
+    together = np.ones(STRETCH_TIMES, np.int64)
+    num_sure, num_differ = (np.convolve(np.bitwise_count(one), together, "valid") for one in (sure, differ))
+    tells = num_sure >= 2 * STRETCH_TIMES
+    return float((num_differ[tells] / num_sure[tells]).max()) if tells.any() else 1.0
 
 
 def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -307,34 +340,43 @@ def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.where(num_sure >= FINGERPRINT_BITS // 4, num_differ / np.maximum(1, num_sure), 1.0)
 
 
-def near_pairs(fingerprints: list[bytes], durations_s: list[float], max_distance: float, max_apart_s: float = 0.1,
+def near_pairs(fingerprints: list[bytes], words_s: list[float], max_distance: float, max_apart_s: float = 0.1,
                ) -> list[tuple[int, int, float]]:
-    """(earlier, later, distance) of clips of about the same length whose fingerprints are near, without comparing all with all.
+    """(earlier, later, distance) of clips whose words take about the same time and whose fingerprints are near.
 
-    Locality-sensitive hashing: up to 32 keys a clip, each one byte of signs and the length to 2 × `max_apart_s`; clips that share a
-    key are compared. Two clips that differ in 10 % of their bits share none of the 32 with a probability of (1 − 0.9⁸)³² = 10⁻⁸.
+    Locality-sensitive hashing, not all with all: up to 32 keys a clip, each one byte of signs (two where there are more than
+    MANY_CLIPS) and the length to 2 × `max_apart_s`; clips that share a key are compared, each with the MOST_BEFORE before it. Two
+    that differ in 10 % of their bits share none of 32 with a probability of (1 − 0.9⁸)³² = 10⁻⁸, of 31 longer ones 0.2 %.
     """
-    if len(fingerprints) < 2:
+    num_clips = len(fingerprints)
+    if num_clips < 2:
         return []
-    bits = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(len(fingerprints), -1)
-    lengths = np.asarray(durations_s) / (2 * max_apart_s)
+    bits = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(num_clips, -1)
+    lengths = np.asarray(words_s) / (2 * max_apart_s)
+    key_bytes = 2 if num_clips > MANY_CLIPS else 1
     found: dict[tuple[int, int], float] = {}
     for shift in (0.0, 0.5):  # two lengths that are near share a bin of one of the two grids
         bins = np.floor(lengths + shift).astype(np.int64)
-        for band in range(FINGERPRINT_BYTES):
-            tells = np.flatnonzero(np.bitwise_count(bits[:, FINGERPRINT_BYTES + band]) >= 4)  # silence shares its key with silence
-            keys = bins[tells] << 8 | bits[tells, band]
+        for first_byte in range(FINGERPRINT_BYTES - key_bytes + 1):
+            band = slice(first_byte, first_byte + key_bytes)
+            num_sure = np.bitwise_count(bits[:, FINGERPRINT_BYTES:][:, band]).sum(axis=1)
+            tells = np.flatnonzero(num_sure >= 4 * key_bytes)  # silence shares its key with silence
+            keys = bins[tells]
+            for signs in bits[tells, band].T:
+                keys = keys << 8 | signs
             order = np.argsort(keys, kind="stable")
             keys, order = keys[order], tells[order]
             alive = np.arange(len(order) - 1)  # places whose key goes on for `lag` more
-            for lag in range(1, len(order)):
+            for lag in range(1, min(len(order), MOST_BEFORE + 1)):
                 alive = alive[alive + lag < len(order)]
                 alive = alive[keys[alive] == keys[alive + lag]]
                 if not len(alive):
                     break
                 first, second = order[alive], order[alive + lag]
+                is_near = np.abs(lengths[first] - lengths[second]) <= 0.5
+                first, second = first[is_near], second[is_near]
                 distance = _distances(bits[first], bits[second])
-                is_near = (distance <= max_distance) & (np.abs(lengths[first] - lengths[second]) <= 0.5)
-                pairs = zip(first[is_near].tolist(), second[is_near].tolist(), distance[is_near].tolist(), strict=True)
+                near = np.flatnonzero(distance <= max_distance)
+                pairs = zip(first[near].tolist(), second[near].tolist(), distance[near].tolist(), strict=True)
                 found.update({(min(left, right), max(left, right)): apart for left, right, apart in pairs})
     return [(left, right, apart) for (left, right), apart in sorted(found.items())]

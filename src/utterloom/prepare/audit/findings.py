@@ -132,7 +132,7 @@ def checks(utterances: Sequence[Utterance], measured: quality.Measurements, view
         quality.narrow_band(measured, limits.min_band_share, limits.most_narrow),
         quality.cut_off(measured, limits.min_end_drop_db, limits.most_cut_off),
         whole_corpus.duplicate_audio(utterances, measured),
-        whole_corpus.near_duplicate_audio(utterances, measured, limits.max_fingerprint_distance),
+        whole_corpus.near_duplicate_audio(utterances, measured, limits.max_fingerprint_distance, view),
         quality.broken_quoting(),
         quality.wrong_script(utterances, limits.max_foreign_script),
         whole_corpus.unusual_text(utterances, view, limits.max_text_deviations),

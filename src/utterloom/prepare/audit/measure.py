@@ -84,6 +84,8 @@ class Measured:
     """up to where there is speech and not only the noise of rounding"""
     active_spans_s: tuple[float, ...] = ()
     """start and stop of each stretch of speech, one after the other, from the start of the utterance"""
+    words_s: float | None = None
+    """from the first to the last moment within 25 dB of the loudest: what the fingerprint is of"""
 
     @property
     def active_share(self) -> float | None:
@@ -145,7 +147,8 @@ def _summary(heard: Acoustics, rate_hz: int) -> dict[str, Any]:
     edges_s = [round(min(duration_s, edge * frame_s), 4) for run in runs for edge in run]
     return {
         "num_samples": heard.num_samples, "duration_s": duration_s, "content_hash": heard.content_hash,
-        "fingerprint": heard.fingerprint, "peak": heard.peak, "level_dbfs": heard.level_dbfs, "speech_dbfs": speech_db,
+        "fingerprint": heard.fingerprint, "words_s": heard.words_s,
+        "peak": heard.peak, "level_dbfs": heard.level_dbfs, "speech_dbfs": speech_db,
         "noise_dbfs": float(floor_db_f.min()), "active_s": float(sum(edges_s[1::2]) - sum(edges_s[::2])),
         "leading_silence_s": edges_s[0] if edges_s else duration_s,
         "trailing_silence_s": max(0.0, duration_s - edges_s[-1]) if edges_s else duration_s,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from utterloom.core.errors import MissingPackageError, SourceError
 from utterloom.core.records import Span, Utterance
+from utterloom.metrics.intervals import wilson_interval
 from utterloom.prepare.review import VERDICTS, Item, digest
 from utterloom.prepare.review.sheet import CORRECTED, ID, NOTE, PLAY, SHEET, TEXT, VERDICT, sheet_bytes
 from utterloom.prepare.review.verdicts import (
@@ -25,7 +26,6 @@ from utterloom.prepare.review.verdicts import (
     explain_verdicts,
     fingerprint_of,
     read_verdicts,
-    wilson_interval,
 )
 
 FORMULAS = ["=1+1", "+49 1", "-x", "@SUM(A1)", '=HYPERLINK("http://x","y")', "'quoted",
@@ -291,3 +291,45 @@ def test_an_interval_needs_a_share() -> None:
     for count, total in ((1, 0), (-1, 5), (6, 5)):
         with pytest.raises(ValueError, match="is not a share"):
             wilson_interval(count, total)
+
+
+def test_through_prepare(tmp_path: Path) -> None:
+    """From a sample to a manifest that goes by what people said: one dropped, one corrected in text and view, one kept."""
+    import pyarrow.parquet as pq
+
+    from tests.tones import make_speech, prepared
+    from utterloom.core.artifact import load_card
+    from utterloom.core.ledger import read_drops
+    from utterloom.prepare.exports import sample
+    from utterloom.prepare.stage import PrepareConfig, explain, prepare
+
+    prepared(make_speech(tmp_path / "speech", 12), tmp_path / "m")
+    sample.export(tmp_path / "m", tmp_path / "sample", sample.SCHEMA(utterances=3, order="random"))
+    said = judged(tmp_path / "sample", ["bad", "fix", "good"], corrected="Mười Một!")
+    config = PrepareConfig(workers=0, dev=0.0, verdicts=[str(tmp_path / "sample")])
+    card = prepare("manifest", tmp_path / "m", tmp_path / "clean", config)
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "clean" / "utterances.parquet").to_pylist()}
+    assert [(drop.id, drop.reason) for drop in read_drops(tmp_path / "clean")] == [(said[0], "rejected by review")]
+    assert (rows[said[1]]["text"], rows[said[1]]["text_basic"]) == ("Mười Một!", "mười một")
+    assert dict(rows[said[1]]["attributes"])["text_before_review"] and dict(rows[said[2]]["attributes"])["reviewed"] == "good"
+    assert card["review"]["counts"] == {"good": 1, "bad": 1, "fix": 1, "unsure": 0} and card["ledger"]["in"] == 12
+    assert any("33.3 % bad" in line for line in explain(card))
+    assert load_card(tmp_path / "clean", "manifest")["inputs"]["verdicts"]
+
+
+def judged(folder: Path, words: list[str], corrected: str) -> list[str]:
+    """Fills in the sheet of a sample, from its first row on; the ids in that order."""
+    from openpyxl import load_workbook
+
+    book = load_workbook(folder / "review.xlsx")
+    rows = book.active
+    head = next(row for row in rows.iter_rows() if any(cell.value == "verdict" for cell in row))
+    columns = {cell.value: cell.column for cell in head}
+    ids = []
+    for number, word in enumerate(words, start=head[0].row + 1):
+        ids.append(str(rows.cell(number, columns["id"]).value))
+        rows.cell(number, columns["verdict"], word)
+        if word == "fix":
+            rows.cell(number, columns["corrected text"], corrected)
+    book.save(folder / "review.xlsx")
+    return ids

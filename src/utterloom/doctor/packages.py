@@ -35,6 +35,7 @@ EXTRAS = {
     "tts": Extra("demo, which speaks its own corpus", ("espeakng-loader",)),
     "s3": Extra("artifacts at s3://", ("s3fs",), "utterloom.store.s3"),
     "hub": Extra("artifacts at hf://", ("huggingface_hub", "datasets"), "utterloom.store.hf"),
+    "review": Extra("samples that people judge in a spreadsheet", ("xlsxwriter", "openpyxl"), "utterloom.prepare.review"),
     "kaldi": Extra("Kaldi and Lhotse corpora", ("lhotse",), "utterloom.prepare.readers.kaldi"),
     "ray": Extra("extraction on a Ray cluster", ("ray",), "utterloom.runners.ray"),
     "slurm": Extra("extraction on Slurm", ("submitit",), "utterloom.runners.slurm"),

@@ -1,7 +1,8 @@
-"""How sure an error rate is: bootstrap intervals over utterances, speakers or blocks."""
+"""How sure an error rate is, by bootstrap over utterances, speakers or blocks; and how sure a share is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,3 +57,13 @@ def bootstrap_interval(
         return None
     low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a share, as fractions; of 95 % by default. Raises ValueError unless 0 <= count <= total > 0."""
+    if not 0 <= count <= total or total < 1:
+        raise ValueError(f"{count} of {total} is not a share")
+    share, weight = count / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding aside, it holds the share

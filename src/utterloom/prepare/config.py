@@ -138,6 +138,8 @@ class PrepareConfig(Config):
     """cut off silence before and after the speech, all but so much"""
     unlabelled: Literal["drop", "keep"] = "drop"
     """utterances without transcript"""
+    verdicts: list[str] = []
+    """what people said of samples (prepare sample): its folder, its sheet, or what the page saved; several as [a,b]"""
     quality: QualityConfig | None = None
     """what an utterance must be to stay"""
     audio: str | None = None

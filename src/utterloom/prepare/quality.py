@@ -139,6 +139,8 @@ def histogram(predicate: Predicate, utterances: Iterable[Utterance], num_bins: i
     values = np.array([value for value in found if value is not None], dtype=float)
     low, high = (limit if math.isfinite(limit) else None for limit in (predicate.low, predicate.high))
     first, last = np.percentile(values, (0.5, 99.5)) if len(values) else (0.0, 1.0)
+    if last - first < 1e-9 * max(abs(first), abs(last)):  # equal but for rounding
+        last = first
     width = last - first
     for limit in (low, high):  # in the picture where it is not far outside
         if limit is not None and first - width <= limit <= last + width:

@@ -23,6 +23,7 @@ from utterloom.prepare import filters, joining, quality, sampling, selection, sp
 from utterloom.prepare.config import JoinConfig, PrepareConfig, SampleConfig
 from utterloom.prepare.readers import reader
 from utterloom.prepare.recordings import Finder
+from utterloom.prepare.review import verdicts
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
@@ -65,10 +66,12 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
     place = source if is_name else source.resolve()
     listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
     overruled = splits.listed_splits(Path(config.splits)) if config.splits else None
+    said = verdicts.read_verdicts(*map(Path, config.verdicts)) if config.verdicts else {}
     identity = {
         "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(place),
         "view": view.view, "inputs": {"source": corpus_reader.fingerprint(source), "dev_list": listed,
-                                      "splits": fingerprint(overruled) if overruled else None}}
+                                      "splits": fingerprint(overruled) if overruled else None,
+                                      "verdicts": verdicts.fingerprint_of(said) if said else None}}
     with building(manifest, "manifest", identity) as artifact:
         if artifact.finished:
             log.info(f"{manifest} is there already, made from the same source with the same configuration")
@@ -85,7 +88,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         del drafts
         labelled, missing, respelled = _located(labelled)
         probed = _probed(labelled, missing, config.workers if config.workers is not None else usable_cores())
-        decided = _decided(probed, ledger, config, overruled, manifest)
+        decided = _decided(probed, ledger, config, said, overruled, manifest)
         kept = decided.kept
         if not kept:
             reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(ledger.drops)[:4])
@@ -100,7 +103,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         if config.sample is not None:
             kept, sampled = _sampled(kept, config.sample, config.seed)
         card = _describe(kept, ledger, config, notes)
-        card |= {"sampled": sampled, "quality": decided.quality}
+        card |= {"sampled": sampled, "quality": decided.quality, "review": decided.review}
         if config.join is not None:
             num_used = sum(config.join.copies if u.split == "train" else 1 for u in kept)
             kept = joining.join_utterances(kept, config.join.min, config.join.max, config.join.copies, config.seed, config.max_s)
@@ -233,10 +236,11 @@ class _Decided:
     kept: list[Utterance]
     notes: list[str] = field(default_factory=list)
     quality: list[dict[str, Any]] | None = None
+    review: dict[str, Any] | None = None
 
 
-def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig, overruled: dict[str, str] | None,
-             manifest: Path) -> _Decided:
+def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareConfig, said: dict[str, verdicts.Verdict],
+             overruled: dict[str, str] | None, manifest: Path) -> _Decided:
     """Every utterance through every filter; the ledger gets what stays and what leaves."""
     whole: list[Utterance] = []
     for item in items:
@@ -244,11 +248,15 @@ def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareC
             ledger.drop(item)
         else:
             whole.append(item)
+    rejected, review = [], None
+    if said:
+        whole, rejected, review = verdicts.apply_verdicts(whole, said, STAGE)
+        whole = _normalised(whole, config)  # of texts that were corrected
     sifted = quality.sift(whole, [
         filters.bad_characters(), filters.bad_id(), filters.duplicate_id(), filters.bad_split(),
         filters.no_text(config.unlabelled == "keep"), filters.empty_view(), filters.too_short(config.min_s)], STAGE)
     del whole
-    decided, drops = _Decided(sifted.kept), sifted.drops
+    decided, drops = _Decided(sifted.kept, review=review), rejected + sifted.drops
     if overruled is not None:
         decided.kept, unknown = splits.overrule(decided.kept, overruled)
         decided.notes.append(f"the splits are those of {config.splits}")
@@ -428,6 +436,8 @@ def explain(card: dict[str, Any]) -> list[str]:
                          f"{change['count']:,} times" for change in changes[:REPORTED_CHARACTERS])
         more = f"; {len(changes) - REPORTED_CHARACTERS} more characters" if len(changes) > REPORTED_CHARACTERS else ""
         lines.append(f"  text view: {told}{more}")
+    if card.get("review"):
+        lines += [f"  {line}" for line in verdicts.explain_verdicts(card["review"])]
     for row in card["ledger"]["reasons"]:
         lines.append(f"  dropped {row['utterances']:,}: {row['reason']}, for example {row['example']}")
     lost: Counter[str] = Counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from utterloom.core.artifact import fingerprint, load_card
 from utterloom.core.errors import SourceError, nearest
 from utterloom.core.records import Drop, Utterance
+from utterloom.metrics.intervals import wilson_interval
 from utterloom.prepare.review import VERDICTS, Answers, Entry, digest
 from utterloom.prepare.review.page import PAGE_FILE, SAVED_FILE, read_saved
 from utterloom.prepare.review.sent import SAMPLE_CARD
@@ -199,16 +199,6 @@ def _shares(order: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         row[word] = {"share": count / len(verdicts),
                      "interval": wilson_interval(count, len(verdicts)) if order in BY_CHANCE else None}
     return row
-
-
-def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share, as fractions; of 95 % by default. Raises ValueError unless 0 <= count <= total > 0."""
-    if not 0 <= count <= total or total < 1:
-        raise ValueError(f"{count} of {total} is not a share")
-    share, weight = count / total, z * z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding aside, it holds the share
 
 
 def explain_verdicts(summary: Mapping[str, Any]) -> list[str]:

@@ -68,10 +68,11 @@ def to_mono(samples_sc: np.ndarray, channel: int | None = None) -> np.ndarray:
         return samples_sc.astype(np.float32, copy=False)
     if samples_sc.shape[1] == 1:
         return samples_sc[:, 0].astype(np.float32, copy=False)
-    total = samples_sc[:, 0].astype(np.float32)  # column by column: numpy's mean over so short an axis takes as long as the decoder
-    for other in range(1, samples_sc.shape[1]):
+    # Column by column: numpy's mean over so short an axis takes as long as the decoder.
+    total: np.ndarray = np.add(samples_sc[:, 0], samples_sc[:, 1], dtype=np.float32)
+    for other in range(2, samples_sc.shape[1]):
         total += samples_sc[:, other]
-    total /= np.float32(samples_sc.shape[1])
+    total *= np.float32(1 / samples_sc.shape[1])
     return total
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from utterloom.core.errors import OutputError
 
 TRIED_ITEMS = 12
+LEAST_TRIED, TRIED_SHARE = 3, 1 / 40  # of a small job, trying twelve would be a tenth
 LIMIT_S = 2.0
 FREE_SPACE_MARGIN = 1.1
 
@@ -31,7 +32,7 @@ def forecast(num_items: int, total_s: float, try_item: Callable[[int], tuple[flo
     none of those tried could.
     """
     started, num_bytes, speech_s, num_tried = time.perf_counter(), 0, 0.0, 0
-    most = min(TRIED_ITEMS, num_items)
+    most = min(TRIED_ITEMS, num_items, max(LEAST_TRIED, round(TRIED_SHARE * num_items)))
     for index in dict.fromkeys(number * (num_items - 1) // max(1, most - 1) for number in range(most)):
         num_tried += 1
         if (found := try_item(index)) is not None:

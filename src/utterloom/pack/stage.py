@@ -19,6 +19,7 @@ from utterloom.core.artifact import atomic_write, building, load_card, sha256_of
 from utterloom.core.config import Config
 from utterloom.core.errors import AudioError, CorpusError, MissingPackageError, SourceError
 from utterloom.core.forecast import check_room, forecast, format_size
+from utterloom.core.interrupt import interrupt_held
 from utterloom.core.ledger import check_unique, read_drops, summarise
 from utterloom.core.log import log
 from utterloom.core.progress import progress
@@ -151,11 +152,12 @@ def pack_shard(task: ShardTask) -> dict[str, Any]:
 def pack_utterance(row: dict[str, Any], sample_rate_hz: int, sources: SpanReader) -> tuple[dict[str, Any], bytes] | Drop:
     """A manifest row → its corpus row and FLAC bytes, or why there are none."""
     try:
-        samples = sources.load(row["spans"], sample_rate_hz)
-        if not len(samples):
-            raise AudioError("no samples are left after resampling")
-        quantised, _ = quantise_int16(samples)
-        flac = encode_flac(quantised, sample_rate_hz)
+        with interrupt_held():
+            samples = sources.load(row["spans"], sample_rate_hz)
+            if not len(samples):
+                raise AudioError("no samples are left after resampling")
+            quantised, _ = quantise_int16(samples)
+            flac = encode_flac(quantised, sample_rate_hz)
     except (MissingPackageError, AudioError, OSError) as error:
         reason = "needs a package" if isinstance(error, MissingPackageError) else "not decodable"
         detail = str(error.strerror) if isinstance(error, OSError) else \

@@ -144,6 +144,8 @@ class PrepareConfig(Config):
     """what an utterance must be to stay"""
     audio: str | None = None
     """folder for audio that the source keeps in no files of its own (huggingface: inside of tables, on the Hub)"""
+    audio_root: str | None = None
+    """where the relative paths of a table begin: a folder, or a URL such as s3://bucket/clips"""
     sample: SampleConfig | None = None
     """take a part only"""
     join: JoinConfig | None = None

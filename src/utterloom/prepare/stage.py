@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from utterloom.audio.probe import AudioInfo, probe
 from utterloom.core.artifact import atomic_write, building, fingerprint, output_errors, sha256_of
 from utterloom.core.errors import AudioError, MissingPackageError, SourceError
+from utterloom.core.interrupt import interrupt_held
 from utterloom.core.ledger import DROPS_FOLDER, Ledger, check_unique, summarise, write_drops
 from utterloom.core.log import log
 from utterloom.core.progress import progress
@@ -61,7 +62,7 @@ def _without_cycle_search() -> Iterator[None]:
 def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfig) -> dict[str, Any]:
     """Write the manifest folder; returns its card. Raises SourceError when nothing usable is left."""
     view = normaliser(config.view)
-    corpus_reader = reader(reader_name, Path(config.audio) if config.audio else None)
+    corpus_reader = reader(reader_name, Path(config.audio) if config.audio else None, config.audio_root)
     is_name = getattr(corpus_reader, "takes_names", False) and not source.exists()
     place = source if is_name else source.resolve()
     listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
@@ -191,7 +192,8 @@ def probe_all(paths: Sequence[str]) -> list[AudioInfo | str]:
     results: list[AudioInfo | str] = []
     for path in paths:
         try:
-            results.append(probe(Path(path)))
+            with interrupt_held():
+                results.append(probe(Path(path)))
         except MissingPackageError as error:
             results.append(f"needs a package\0{error.message} ({error.hint})")
         except (AudioError, OSError) as error:
@@ -262,8 +264,9 @@ def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareC
         decided.notes.append(f"the splits are those of {config.splits}")
         if unknown:
             decided.notes.append(f"{len(unknown):,} of its {len(overruled):,} ids are not here, such as {unknown[0]!r}")
-    if config.too_long == "error" and config.trim_s is None:  # before hours of decoding
-        quality.apply_duration_policy(decided.kept, config.too_long, config.max_s)
+    if config.too_long in ("drop", "error") and config.trim_s is None:  # before hours of decoding
+        decided.kept, too_long = quality.apply_duration_policy(decided.kept, config.too_long, config.max_s)
+        drops += too_long
     measured = _measured(decided.kept, config, manifest)
     if config.quality is not None:
         selected = selection.select(decided.kept, config.quality, config.view, measured)

@@ -15,6 +15,7 @@ from utterloom.core.ledger import summarise
 from utterloom.core.timing import format_duration
 from utterloom.prepare.audit.charts import distribution, figure, is_worth_drawing
 from utterloom.prepare.audit.markup import Child, document, el
+from utterloom.prepare.statistics import totals, vocabulary
 
 if TYPE_CHECKING:
     from utterloom.prepare.audit.findings import Audit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST_EXAMPLES, MOST_ROWS = 20, 200
 LONGEST_TEXT = 160
 ON_HYPOTHESIS = ("text unlike the hypothesis", "high word error rate", "swapped text")
+NUMERIC = ("Count", "Audio", "Utterances", "Different audio", "Speakers", "Different words", "Words not in train")
 LICENCES = ("licence", "license", "rights")
 RARE = 3  # characters that occur no more often are most often mistakes
 
@@ -29,6 +31,7 @@ RARE = 3  # characters that occur no more often are most often mistakes
 def write_page(result: Audit, path: Path) -> None:
     """Write the page, whole or not at all. Raises OutputError where it cannot be."""
     sections = [("findings", "What was found", _findings(result)), ("contents", "What is in it", _contents(result)),
+                ("splits", "Splits", _splits(result)),
                 ("limits", "Where the limits lie", _limits(result)), ("recordings", "Recordings", _recordings(result)),
                 ("speakers", "Speakers", _speakers(result)), ("characters", "Characters", _characters(result)),
                 ("dropped", "Dropped before the audit", _dropped(result))]
@@ -121,6 +124,28 @@ def _recordings(result: Audit) -> list[Child]:
                _counts("Licence", licences.most_common()), class_="side-by-side")]
 
 
+def _splits(result: Audit) -> list[Child]:
+    """What each has, and what dev and test say that train never says (E-P10: the same audio again is told apart)."""
+    if any(span.stop_sample is None or span.sample_rate_hz is None for u in result.utterances for span in u.spans):
+        return []  # not probed
+    counted, words = totals(result.utterances)["splits"], vocabulary(result.utterances, result.view)
+    body = []
+    for name, split in counted.items():
+        told = words.get(name, {})
+        rate = told.get("oov_rate")
+        speech = format_duration(3600 * split["hours"])
+        different = format_duration(3600 * split["hours_unique"])
+        cells = (f"{split['utterances']:,}", speech, different if different != speech else "all of it",
+                 f"{split['speakers']:,}" if split["speakers"] else "not known", f"{told.get('different_words', 0):,}",
+                 f"{100 * rate:.1f} %" if rate is not None else "–")
+        body.append(el("tr", el("th", name, scope="row"), [el("td", cell, class_="number") for cell in cells]))
+    unknown = [f"{name}: {', '.join(told['oov_examples'])}" for name, told in words.items() if told.get("oov_examples")]
+    heads = ["Split", "Utterances", "Audio", "Different audio", "Speakers", "Different words", "Words not in train"]
+    return [_table(heads, body),
+            el("p", f"Words that train does not have, the most frequent first. {'; '.join(unknown)}.", class_="note", dir="auto")
+            if unknown else None]
+
+
 def _speakers(result: Audit) -> list[Child]:
     seconds: dict[str, float] = defaultdict(float)
     count: Counter[str] = Counter()
@@ -182,8 +207,7 @@ def _counts(head: str, rows: Iterable[tuple[str, int]]) -> Element:
 
 
 def _table(heads: Sequence[str], body: Sequence[Element]) -> Element:
-    numbers = ("Count", "Audio", "Utterances")
-    cells = [el("th", head, scope="col", class_="number" if head in numbers else None) if head else el("td") for head in heads]
+    cells = [el("th", head, scope="col", class_="number" if head in NUMERIC else None) if head else el("td") for head in heads]
     return el("div", el("table", el("thead", el("tr", cells)), el("tbody", list(body))), class_="scroll", tabindex=0, role="region",
               aria_label=heads[0])
 

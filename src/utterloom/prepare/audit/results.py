@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from utterloom.core.artifact import TEMPORARY, atomic_write, output_errors
 from utterloom.core.errors import SourceError
+from utterloom.core.interrupt import interrupt_held
 from utterloom.core.ledger import check_unique
 from utterloom.core.progress import progress
 from utterloom.core.records import Span, Utterance
@@ -99,7 +100,11 @@ def _measure_rest(rest: Sequence[tuple[str, Span, float | None]], found: dict[st
 
 def measure_task(works: Sequence[Work]) -> list[Measured]:
     """Some recordings' spans, in order. Runs in a worker."""
-    return [measured for path, spans in works for measured in measure_recording(path, spans)]
+    results: list[Measured] = []
+    for path, spans in works:
+        with interrupt_held():
+            results += measure_recording(path, spans)
+    return results
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

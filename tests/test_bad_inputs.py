@@ -279,7 +279,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on_once_there_is
 ) -> None:
     """Silence where the estimate looks makes it wrong, so that the disk gets really full."""
     rng = np.random.default_rng(0)
-    levels = [0.0 if number % 10 == 0 else 0.3 for number in range(111)]
+    levels = [0.0 if number % 55 == 0 else 0.3 for number in range(111)]
     soundfile.write(tmp_path / "x.wav", np.concatenate([level * rng.uniform(-1, 1, RATE_HZ // 10) for level in levels]), RATE_HZ)
     table = write_table(tmp_path / "t.tsv", (
         row(f"u{number:03d}", "x.wav", start=f"{number / 10:.1f}", end=f"{(number + 1) / 10:.1f}") for number in range(111)))

@@ -34,9 +34,10 @@ def _complete_recipe(incomplete: str) -> list[str]:
 
 
 def _complete_reader(incomplete: str) -> list[str]:
+    from utterloom.prepare.exports import EXPORTS
     from utterloom.prepare.readers import READERS
 
-    return [name for name in READERS if name.startswith(incomplete)]
+    return [name for name in [*READERS, *EXPORTS] if name.startswith(incomplete)]
 
 
 def _complete_keys(command: str) -> Any:
@@ -91,11 +92,15 @@ def prepare(
     A table has the columns id, path, text and any of speaker, session, language, split, start, end (seconds); paths are
     relative to the table. A folder has audio and one `transcripts.json` ({id: text}), or a .txt beside each audio file.
 
+    From a manifest: `sample` makes a folder of utterances for people to judge, `segment` cuts all of them into files.
+
     Readers: `table`, `folder`; corpora as published: `common_voice`, `kaldi`, `librispeech`, `voxpopuli`, `gigaspeech`, `nemo`,
     `lhotse`, `huggingface`, `webdataset`; long recordings with times beside them: `segments`, `captions`, `audacity`,
     `textgrid`, `ctm`, `rttm`; `manifest`: one that prepare made, to filter, split or sample it again.
 
-    Example: `utterloom prepare table data/transcripts.tsv manifests/mine language=vi dev=0.05`
+    Examples: `utterloom prepare table data/transcripts.tsv manifests/mine language=vi dev=0.05`;
+    `utterloom prepare manifest manifests/mine manifests/clean quality.similarity=0.8`;
+    `utterloom prepare sample manifests/clean samples/first utterances=100`
     """
     from utterloom import pipeline
 
@@ -109,6 +114,8 @@ def pack(
     overrides: _keys_of("pack") = None, as_json: Json = False,
 ) -> None:
     """Pack a manifest into a corpus: mono FLAC of one rate in WebDataset tars, Parquet rows with checksums.
+
+    `attach=true` adds to a corpus that is there: new utterances, and other splits of those it has; nothing is packed again.
 
     Example: `utterloom pack manifests/mine corpora/mine sample_rate_hz=16000`
     """
@@ -230,7 +237,9 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-def keys(command: Annotated[str, typer.Argument(help="prepare, pack, train or evaluate.")], as_json: Json = False) -> None:
+def keys(
+    command: Annotated[str, typer.Argument(help="prepare, sample, segment, pack, train or evaluate.")], as_json: Json = False,
+) -> None:
     """List the settings of a command: `key=value` with defaults and meanings."""
     from utterloom import pipeline
 

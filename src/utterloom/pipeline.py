@@ -151,9 +151,16 @@ def list_keys(command: str) -> Said:
     rows = [{"key": key, "type": _type_name(annotation), "default": _default(model, key), "meaning": meaning}
             for key, annotation, meaning in keys(model)]
     width = max(len(row["key"]) for row in rows)
-    return {"command": command, "keys": rows}, [
-        f"{row['key']:<{width}}  {row['meaning']}" + (f"  [{row['default']}]" if row["default"] is not None else "")
-        for row in rows]
+    return {"command": command, "keys": rows}, [f"{row['key']:<{width}}  {row['meaning']}{_typed(row['default'])}" for row in rows]
+
+
+def _typed(default: Any) -> str:
+    """A default as somebody would type it; nothing where there is none."""
+    if default in (None, [], ""):
+        return ""
+    if isinstance(default, bool):
+        return f"  [{str(default).lower()}]"
+    return f"  [{','.join(map(str, default))}]" if isinstance(default, list | tuple) else f"  [{default}]"
 
 
 def _type_name(annotation: Any) -> str:

@@ -59,7 +59,7 @@ def predicates(utterances: Sequence[Utterance], config: QualityConfig, view: str
         (config.dc_offset, lambda limit: quality.offset(measured, limit)),
         (config.band, lambda limit: quality.narrow_band(measured, limit)),
         (config.duplicates or None, lambda _: whole_corpus.duplicate_audio(utterances, measured)),
-        (config.near_duplicates, lambda limit: whole_corpus.near_duplicate_audio(utterances, measured, limit)),
+        (config.near_duplicates, lambda limit: whole_corpus.near_duplicate_audio(utterances, measured, limit, view)),
         (config.whole_quotes or None, lambda _: quality.broken_quoting()),
         (config.foreign_script, lambda limit: quality.wrong_script(utterances, limit)),
         (config.text_copies, lambda limit: whole_corpus.duplicate_text(utterances, view, limit)),

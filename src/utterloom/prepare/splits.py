@@ -49,8 +49,10 @@ def listed_splits(path: Path) -> dict[str, str]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"splits={path} cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"splits={path} cannot be read: {error.strerror}", "it is a table of the columns id and split") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"splits={path} is not UTF-8: {error}") from None
     separator = "\t" if lines and "\t" in lines[0] else ","
     rows = list(csv.reader(lines, delimiter=separator)) if separator == "," else [line.split(separator) for line in lines]
     names = [name.strip().lower() for name in rows[0]] if rows else []

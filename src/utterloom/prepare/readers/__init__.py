@@ -14,6 +14,7 @@ from typing import Protocol
 
 from utterloom.core.errors import ConfigError, did_you_mean
 from utterloom.core.records import Drop, Utterance
+from utterloom.prepare.exports import EXPORTS
 
 READERS = {
     "table": "utterloom.prepare.readers.table:TableReader",
@@ -63,7 +64,7 @@ def reader(name: str, audio: Path | None = None, audio_root: str | None = None) 
         module, _, attribute = READERS[name].partition(":")
         made = getattr(import_module(module), attribute)
     else:
-        raise ConfigError(f"there is no reader {name!r}", did_you_mean(name, [*READERS, *plugins]))
+        raise ConfigError(f"there is no reader {name!r}", did_you_mean(name, [*READERS, *plugins, *EXPORTS]))
     given = {key: value for key, value in (("audio", audio), ("audio_root", audio_root)) if value is not None}
     for key, value in given.items():
         if key not in signature(made).parameters:

@@ -215,6 +215,20 @@ class _ByteStream(io.BytesIO):
             return self.tell()
 
 
+def _memory_file(data: bytes, stack: ExitStack) -> BinaryIO:
+    """A file without a place, where the system has such: mpg123 reads a kilobyte at a time, and each reading from Python's memory is
+    a call into Python, a seventh of the time for an MP3."""
+    if not hasattr(os, "memfd_create"):
+        return _ByteStream(data)
+    try:
+        stream = stack.enter_context(os.fdopen(os.memfd_create("recording"), "w+b", buffering=0))
+        if stream.write(data) == len(data):
+            return stream
+    except OSError:  # no memory, or no more open files
+        pass
+    return _ByteStream(data)
+
+
 def _open_stream(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return _ByteStream(source)
@@ -385,7 +399,7 @@ def _open_mp3(data: bytes, frames: container.MpegFrames, stack: ExitStack) -> Re
     if not frames.declares_length:
         data = container.with_length_header(data, frames)
     try:
-        recording = _open_sound_file(_ByteStream(container.with_id3(data)), stack)
+        recording = _open_sound_file(_memory_file(container.with_id3(data), stack), stack)
     except RuntimeError as error:
         other = _open_as_last_resort(_ByteStream(data), data, _words(error), stack)
         other.missing = missing

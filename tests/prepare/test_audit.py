@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import math
 import re
+import statistics
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from tests.tones import RATE_HZ, hash_of_folder
 from utterloom.audio.resample import resample
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Span, Utterance
-from utterloom.prepare.audit import acoustics, results
+from utterloom.prepare.audit import acoustics, results, trigrams, whole_corpus
 from utterloom.prepare.audit import measure as measuring
 from utterloom.prepare.audit.acoustics import (
     FINGERPRINT_BYTES,
@@ -35,8 +38,8 @@ from utterloom.prepare.audit.acoustics import (
 from utterloom.prepare.audit.findings import Limits, audit, checks, explain
 from utterloom.prepare.audit.measure import Measured, measure, measure_recording
 from utterloom.prepare.audit.results import TABLE_FILE, claimed_s, measure_all, read_measured
-from utterloom.prepare.audit.whole_corpus import near_duplicate_audio
-from utterloom.prepare.quality import HYPOTHESIS, sift
+from utterloom.prepare.audit.whole_corpus import MAD_TO_DEVIATION, MIN_TO_JUDGE, near_duplicate_audio, swapped_text, unusual_text
+from utterloom.prepare.quality import HYPOTHESIS, SCRIPTS, USUAL_SHARE, script_of, sift, similarity, wrong_script
 from utterloom.prepare.readers.table import TableReader
 from utterloom.text.normalisers import normaliser
 
@@ -257,6 +260,109 @@ def test_what_a_table_claims(tmp_path: Path) -> None:
     assert claimed_s(Utterance("a", None, span, attributes={"Duration": "2.5"})) == 2.5
     assert claimed_s(Utterance("a", None, span, attributes={"duration": "long"})) is None
     assert claimed_s(Utterance("a", None, span, attributes={"duration": "nan"})) is None
+
+
+# --- text against the whole corpus: the same as plain Python gives ----------------------------------------------------
+
+
+def plain_bits_a_character(texts: Sequence[str]) -> list[float]:
+    """The definition, one text after the other and one character after the other."""
+    def count(text: str) -> list[Counter[str]]:
+        return [Counter(text[end - order:end] for end in range(3, len(text) + 1)) for order in (1, 2, 3)]
+
+    marked = [f"\x02\x02{text}\x03" for text in texts]
+    corpus = [Counter[str]() for _ in range(3)]
+    for text in marked:
+        for order, counts in enumerate(count(text)):
+            corpus[order].update(counts)
+    bits = []
+    for text in marked:
+        ones, twos, threes = ({gram: corpus[order][gram] - own[gram] for gram in {*own, *("" if order else text), text[:2]}}
+                              for order, own in enumerate(count(text)))
+        num_others = corpus[0].total() - (len(text) - 2)
+        total = 0.0
+        for end in range(3, len(text) + 1):
+            single, pair, before = text[end - 1], text[end - 2:end], text[end - 3:end - 1]
+            parts = ((0.6, threes[text[end - 3:end]], twos[before]), (0.25, twos[pair], ones[before[1]]),
+                     (0.15, ones[single], num_others))
+            share = sum(weight * min(1.0, part / whole) for weight, part, whole in parts if whole > 0)
+            total -= math.log2(share + 2**-trigrams.BACKGROUND_BITS)
+        bits.append(total / (len(text) - 2))
+    return bits
+
+
+SOME_TEXT = st.text(st.sampled_from("aaab \x02\x03ệ水😀\ud800"), min_size=1, max_size=12)
+
+
+@settings(max_examples=60)
+@given(st.lists(SOME_TEXT, max_size=4) | st.lists(SOME_TEXT, min_size=MIN_TO_JUDGE - 1, max_size=30), st.sampled_from([1, 7, 40, 2**20]))
+def test_bits_a_character_are_those_of_the_definition(texts: list[str], characters_at_once: int) -> None:
+    """Also across batches, with texts that are there twice, and with the marks that are put around texts inside of them."""
+    distinct = list(dict.fromkeys(texts))
+    bits = dict(zip(distinct, plain_bits_a_character(distinct), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trigrams, "CHARACTERS_AT_ONCE", characters_at_once)
+        assert trigrams.bits_a_character(distinct).tolist() == pytest.approx(list(bits.values()), abs=1e-9)
+        utterances = [Utterance(str(number), text, (Span("x"),), views={"basic": text}) for number, text in enumerate(texts)]
+        found = list(map(unusual_text(utterances, "basic", 6.0).value, [*utterances, Utterance("other", "a", ())]))
+    if len(texts) < MIN_TO_JUDGE:
+        assert found == [None] * (len(texts) + 1)
+        return
+    centre = statistics.median(bits[text] for text in texts)
+    above = [(bits[text] - centre) * math.sqrt(len(text) + 1) for text in texts]
+    spread = MAD_TO_DEVIATION * statistics.median(map(abs, above))
+    assert found[:-1] == pytest.approx([one / max(spread, 0.5) for one in above], abs=1e-7) and found[-1] is None
+
+
+def test_bits_a_character_of_very_many_characters() -> None:
+    """So many that a trigram and a text's number do not fit into 63 bits together, were all texts counted at once."""
+    num_sentences, num_letters = 2500, 60
+    sentences = ["".join(map(chr, range(first, first + num_letters)))
+                 for first in range(0x10000, 0x10000 + num_sentences * num_letters, num_letters)]
+    texts = [sentence + last for sentence in sentences for last in "ab"]
+    assert len(texts) * (num_sentences * num_letters) ** 3 > 2**63 and len(texts) * num_letters < trigrams.CHARACTERS_AT_ONCE
+    by_itself = 0.15 / ((len(texts) - 1) * (num_letters + 2))  # a character's share for each time that others have it
+    shares = [by_itself, *[0.85 + by_itself] * (num_letters - 1), (num_sentences - 1) * by_itself, 0.25 + (len(texts) - 1) * by_itself]
+    bits = statistics.fmean(-math.log2(share + 2**-trigrams.BACKGROUND_BITS) for share in shares)
+    assert trigrams.bits_a_character(texts).tolist() == pytest.approx([bits] * len(texts), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["vi", "sr-Latn", "xx", None]), st.text("abжщ水に1 ệ゙ー", max_size=12)), max_size=12))
+def test_letters_of_another_script_are_those_that_counting_each_finds(rows: list[tuple[str | None, str]]) -> None:
+    utterances = [Utterance(str(number), text, (), language=language) for number, (language, text) in enumerate(rows)]
+    predicate = wrong_script(utterances, 0.3)
+    for utterance in utterances:
+        of_language = [script for other in utterances if other.language == utterance.language
+                       for script in map(script_of, other.text or "") if script]
+        own = SCRIPTS.get((utterance.language or "").split("-")[0]) or {
+            script for script in of_language if of_language.count(script) >= USUAL_SHARE * len(of_language)}
+        scripts = [script for script in map(script_of, utterance.text or "") if script]
+        wanted = sum(script not in own for script in scripts) / len(scripts) if scripts else None
+        assert predicate.value(utterance) == wanted
+
+
+FEW_TEXTS = st.sampled_from(["", "một", "mười", "mươi", "một hai", "một ba", "ba một hai", "bốn năm"])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(FEW_TEXTS, FEW_TEXTS), max_size=9),
+       st.sampled_from([1, 4, 500]), st.sampled_from([0.0, 0.5, 0.7]))
+def test_swapped_texts_are_those_that_comparing_all_finds(rows: list[tuple[str, str]], rows_at_once: int, is_like: float) -> None:
+    utterances = [Utterance(str(number), text, (), views={"basic": text}, attributes={HYPOTHESIS: heard})
+                  for number, (text, heard) in enumerate(rows)]
+    suspects = [(number, text, heard) for number, (text, heard) in enumerate(rows)
+                if text and heard and similarity(text, heard) < 0.5]
+    wanted: dict[int, int] = {}
+    for one, text, heard in suspects:
+        for other, other_text, other_heard in suspects:
+            if one < other and similarity(heard, other_text) >= is_like and similarity(other_heard, text) >= is_like:
+                wanted[one], wanted[other] = other, one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_corpus, "ROWS_AT_ONCE", rows_at_once)
+        step = swapped_text(utterances, "basic", is_like=is_like)
+    assert [step.judge(utterance) for utterance in utterances] == [
+        f"its text is that of {wanted[number]}" if number in wanted else None for number in range(len(rows))]
 
 
 # --- a corpus, in parallel, interrupted -------------------------------------------------------------------------------

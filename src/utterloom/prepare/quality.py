@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 from utterloom.core.errors import ConfigError, SourceError
@@ -347,6 +349,7 @@ SCRIPTS: Mapping[str, frozenset[str]] = {
 USUAL_SHARE = 0.05
 
 
+@cache
 def script_of(character: str) -> str | None:
     """The first word of a letter's Unicode name, such as LATIN or CYRILLIC; None for what is no letter."""
     if not unicodedata.category(character).startswith("L") or unicodedata.category(character) == "Lm":
@@ -360,19 +363,26 @@ def wrong_script(utterances: Iterable[Utterance], max_share: float) -> Predicate
     For a language that SCRIPTS does not know, and for utterances that do not say theirs, the scripts of at least 5 % of the letters
     of the corpus's utterances of that language are its own.
     """
-    letters: dict[str | None, dict[str, int]] = {}
+    characters: dict[str | None, Counter[str]] = {}
     for utterance in utterances:
-        seen = letters.setdefault(_language(utterance), {})
-        for script in filter(None, map(script_of, utterance.text or "")):
-            seen[script] = seen.get(script, 0) + 1
-    own = {language: SCRIPTS.get(language or "") or frozenset(script for script, count in seen.items()
-                                                              if count >= USUAL_SHARE * sum(seen.values()))
-           for language, seen in letters.items()}
+        characters.setdefault(_language(utterance), Counter()).update(utterance.text or "")
+    own: dict[str | None, frozenset[str]] = {}
+    for language, seen in characters.items():
+        letters: Counter[str] = Counter()
+        for character, count in seen.items():
+            if script := script_of(character):
+                letters[script] += count
+        usual = frozenset(script for script, count in letters.items() if count >= USUAL_SHARE * letters.total())
+        own[language] = SCRIPTS.get(language or "") or usual
 
     def value(utterance: Utterance) -> float | None:
-        scripts = [script for script in map(script_of, utterance.text or "") if script]
+        text = utterance.text or ""
+        scripts = {character: script for character in set(text) if (script := script_of(character))}
         allowed = own.get(_language(utterance))
-        return sum(script not in allowed for script in scripts) / len(scripts) if scripts and allowed else None
+        if not scripts or not allowed:
+            return None
+        foreign = [character for character, script in scripts.items() if script not in allowed]
+        return sum(map(text.count, foreign)) / sum(map(text.count, scripts)) if foreign else 0.0
 
     return Predicate("wrong script", value, high=max_share,
                      show=_percent, unit="of the letters in another script", what="share of letters in another script")

@@ -11,8 +11,11 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from utterloom.core.records import Utterance
 from utterloom.prepare.audit.acoustics import near_pairs, worst_stretch
+from utterloom.prepare.audit.trigrams import bits_a_character
 from utterloom.prepare.filters import Filter
 from utterloom.prepare.quality import HYPOTHESIS, Measurements, Predicate, similarity, speech_rate, text_and_hypothesis
 
@@ -20,7 +23,7 @@ MIN_TO_JUDGE = 20  # fewer utterances have no distribution to fall out of
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 MOST_SWAP_SUSPECTS = 5000  # each is compared with each
 MOST_OF_A_STRETCH = 0.05  # set on one draw of planted faults: one word of a sentence is 0.06 and more
-BACKGROUND_BITS = 12.0  # of a character that only this utterance has
+ROWS_AT_ONCE = 500  # of the table of suspects
 
 
 def _listed(reason: str, details: Mapping[str, str]) -> Filter:
@@ -114,46 +117,22 @@ def unusual_text(utterances: Sequence[Utterance], view: str, max_deviations: flo
     Bits a character by the corpus's own trigrams (interpolated with bigrams and single characters), the utterance's own taken out
     of the counts; the number is how many deviations that is above the median, where short texts are forgiven more.
     """
-    texts = {u.id: f"\x02\x02{text}\x03" for u in utterances if (text := u.views.get(view))}
-    counts = [Counter[str]() for _ in range(3)]
-    for text in set(texts.values()):
-        _count(text, counts)
-    bits = {name: _bits_a_character(text, counts) for name, text in texts.items()}
-    lengths = {name: len(text) - 2 for name, text in texts.items()}
-    centre = statistics.median(bits.values()) if bits else 0.0
+    texts = {u.id: text for u in utterances if (text := u.views.get(view))}
+    number_of = {text: number for number, text in enumerate(dict.fromkeys(texts.values()))}
+    number = np.fromiter(map(number_of.__getitem__, texts.values()), np.int64, len(texts))
+    bits = bits_a_character(list(number_of))[number]
     # Scatter falls with the root of the length: judged per root character, so that long and short texts have one scale.
-    spread = (MAD_TO_DEVIATION * statistics.median(abs(bits[name] - centre) * math.sqrt(lengths[name]) for name in bits)
-              if bits else 1.0)
+    root_length = np.sqrt(np.fromiter((len(text) + 1 for text in texts.values()), np.int64, len(texts)))
+    above = (bits - np.median(bits)) * root_length if texts else bits
+    spread = MAD_TO_DEVIATION * float(np.median(np.abs(above))) if texts else 1.0
+    deviations = dict(zip(texts, (above / max(spread, 0.5)).tolist(), strict=True))
 
     def value(utterance: Utterance) -> float | None:
-        if utterance.id not in bits or len(bits) < MIN_TO_JUDGE:
-            return None
-        return (bits[utterance.id] - centre) * math.sqrt(lengths[utterance.id]) / max(spread, 0.5)
+        return deviations.get(utterance.id) if len(deviations) >= MIN_TO_JUDGE else None
 
     return Predicate("text unlike the corpus", value, high=max_deviations,
                      show="{:+.1f}".format, unit="deviations from the corpus's bits a character",
                      what="deviations of bits a character")
-
-
-def _count(text: str, counts: Sequence[Counter[str]], by: int = 1) -> None:
-    for end in range(3, len(text) + 1):
-        for order in (1, 2, 3):
-            counts[order - 1][text[end - order:end]] += by
-
-
-def _bits_a_character(text: str, counts: Sequence[Counter[str]]) -> float:
-    own = [Counter[str]() for _ in range(3)]
-    _count(text, own)
-    total = counts[0].total() - own[0].total()
-    bits = 0.0
-    for end in range(3, len(text) + 1):
-        parts = [text[end - order:end] for order in (1, 2, 3)]
-        left = [counts[order][part] - own[order][part] for order, part in enumerate(parts)]
-        contexts = (text[end - 2], text[end - 3:end - 1])
-        base = [total, *(counts[order][context] - own[order][context] for order, context in enumerate(contexts))]
-        shares = [part / whole if whole > 0 else 0.0 for part, whole in zip(left, base, strict=True)]
-        bits -= math.log2(0.6 * min(1.0, shares[2]) + 0.25 * min(1.0, shares[1]) + 0.15 * shares[0] + 2**-BACKGROUND_BITS)
-    return bits / (len(text) - 2)
 
 
 def swapped_text(utterances: Sequence[Utterance], view: str, column: str = HYPOTHESIS, is_unlike: float = 0.5, is_like: float = 0.7,
@@ -169,12 +148,27 @@ def swapped_text(utterances: Sequence[Utterance], view: str, column: str = HYPOT
         if pair is not None and pair[0] and pair[1] and similarity(*pair) < is_unlike:
             suspects.append((utterance.id, *pair))
     details: dict[str, str] = {}
-    if len(suspects) <= MOST_SWAP_SUSPECTS:
-        for number, (left, text, heard) in enumerate(suspects):
-            for right, other_text, other_heard in suspects[number + 1:]:
-                if similarity(heard, other_text) >= is_like and similarity(other_heard, text) >= is_like:
-                    details[left], details[right] = f"its text is that of {right}", f"its text is that of {left}"
+    if 1 < len(suspects) <= MOST_SWAP_SUSPECTS:
+        ids, texts, heard = zip(*suspects, strict=True)
+        heard_like_text = _alike(heard, texts, is_like)
+        for one, other in np.argwhere(np.triu(heard_like_text & heard_like_text.T, 1)).tolist():
+            details[ids[one]], details[ids[other]] = f"its text is that of {ids[other]}", f"its text is that of {ids[one]}"
     return _listed("swapped text", details)
+
+
+def _alike(lefts: Sequence[str], rights: Sequence[str], is_like: float) -> np.ndarray:
+    """bool [lefts, rights]: where `quality.similarity` is at least `is_like`. No text is empty."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    right_lengths = np.array([len(right) for right in rights])
+    alike = np.empty((len(lefts), len(rights)), bool)
+    for first in range(0, len(lefts), ROWS_AT_ONCE):
+        some = lefts[first:first + ROWS_AT_ONCE]
+        lengths = np.array([len(left) for left in some])[:, None] + right_lengths
+        distances = cdist(some, rights, scorer=Levenshtein.distance, dtype=np.int64)
+        alike[first:first + len(some)] = np.maximum(0.0, 1 - 2 * distances / lengths) >= is_like
+    return alike
 
 
 def speaker_in_several_splits(utterances: Sequence[Utterance]) -> Filter:

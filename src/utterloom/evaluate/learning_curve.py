@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utterloom.evaluate.markup import Column, Html, Row, escaped, note, table, tag
 from utterloom.evaluate.wording import counted, known, number, percent, span, span_like
+from utterloom.pages.markup import Column, Html, Row, escaped, note, table, tag
 
 MAX_CURVE_POINTS = 600
 MAX_CURVE_ROWS = 200

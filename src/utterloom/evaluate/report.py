@@ -19,9 +19,9 @@ import utterloom
 from utterloom.core.artifact import atomic_write, output_errors
 from utterloom.core.errors import UtterloomError
 from utterloom.evaluate.learning_curve import learning_section
-from utterloom.evaluate.markup import Column, Html, Row, bar, embedded_json, escaped, note, table, tag
 from utterloom.evaluate.wording import counted, hours, known, number, percent, span, span_like
 from utterloom.metrics.error_rates import Edit, ErrorCounts, align, words_of
+from utterloom.pages.markup import Column, Html, Row, bar, embedded_json, escaped, note, table, tag
 
 MAX_UTTERANCES = 2000
 MAX_CONFUSIONS = 15

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from utterloom.prepare.audit.markup import el
+from utterloom.pages.markup import Html, tag
 from utterloom.prepare.quality import Histogram
 
 WIDTH_PX, HEIGHT_PX = 340, 150
@@ -31,16 +30,16 @@ def is_worth_drawing(plot: Histogram) -> bool:
     return sum(count > 0 for count in plot.counts) > 1
 
 
-def figure(plot: Histogram, title: str | None = None) -> Element:
+def figure(plot: Histogram, title: str | None = None) -> Html:
     """A histogram with its limits as dashed lines; what is outside of them is red."""
     outside = [f"{count:,} {where} the limit" for count, where in ((plot.num_below, "below"), (plot.num_above, "above")) if count]
     judged = plot.low is not None or plot.high is not None
     caption = [plot.what, f": {', '.join(outside) or 'none beyond the limit'}" if judged else "",
                f", {plot.num_unknown:,} not known" if plot.num_unknown else ""]
-    return el("figure", el("figcaption", el("b", title or plot.reason), "".join(caption)), _svg(plot))
+    return tag("figure", tag("figcaption", tag("b", title or plot.reason), "".join(caption)), _svg(plot))
 
 
-def _svg(plot: Histogram) -> Element:
+def _svg(plot: Histogram) -> Html:
     first, last = plot.edges[0], plot.edges[-1]
     most = max(plot.counts) or 1
 
@@ -53,22 +52,22 @@ def _svg(plot: Histogram) -> Element:
             height = round(max(LEAST_BAR_PX, count / most * (BOTTOM_PX - TOP_PX)), 1)
             middle = (left + right) / 2
             is_out = (plot.low is not None and middle < plot.low) or (plot.high is not None and middle > plot.high)
-            bars.append(el("rect", el("title", f"{count:,} from {left:.4g} to {right:.4g}"), x=x_of(left), y=BOTTOM_PX - height,
+            bars.append(tag("rect", tag("title", f"{count:,} from {left:.4g} to {right:.4g}"), x=x_of(left), y=BOTTOM_PX - height,
                            width=round(max(1.0, x_of(right) - x_of(left) - 1), 1), height=height, class_="out" if is_out else None))
     marks = []
     for limit in (plot.low, plot.high):
         if limit is not None and first <= limit <= last:
             x = x_of(limit)
             anchor = "end" if x > RIGHT_PX - 30 else "start" if x < LEFT_PX + 30 else "middle"
-            marks += [el("line", class_="limit", x1=x, x2=x, y1=TOP_PX - 2, y2=BOTTOM_PX),
-                      el("text", f"{limit:g}", class_="limit", x=x, y=TOP_PX - 4, text_anchor=anchor)]
-    axis = [el("line", class_="axis", x1=LEFT_PX, x2=RIGHT_PX, y1=BOTTOM_PX, y2=BOTTOM_PX),
-            el("text", f"{most:,}", x=LEFT_PX - 5, y=TOP_PX + 8, text_anchor="end"),
-            el("text", "0", x=LEFT_PX - 5, y=BOTTOM_PX, text_anchor="end")]
+            marks += [tag("line", class_="limit", x1=x, x2=x, y1=TOP_PX - 2, y2=BOTTOM_PX),
+                      tag("text", f"{limit:g}", class_="limit", x=x, y=TOP_PX - 4, text_anchor=anchor)]
+    axis = [tag("line", class_="axis", x1=LEFT_PX, x2=RIGHT_PX, y1=BOTTOM_PX, y2=BOTTOM_PX),
+            tag("text", f"{most:,}", x=LEFT_PX - 5, y=TOP_PX + 8, text_anchor="end"),
+            tag("text", "0", x=LEFT_PX - 5, y=BOTTOM_PX, text_anchor="end")]
     for tick in ticks(first, last, 5):
-        axis.append(el("text", f"{tick:g}", x=x_of(tick), y=BOTTOM_PX + 15, text_anchor="middle"))
+        axis.append(tag("text", f"{tick:g}", x=x_of(tick), y=BOTTOM_PX + 15, text_anchor="middle"))
     spoken = f"Histogram of {plot.what} from {first:.3g} to {last:.3g}; {plot.num_below} below the limits, {plot.num_above} above."
-    return el("svg", axis, bars, marks, viewBox=f"0 0 {WIDTH_PX} {HEIGHT_PX}", role="img", aria_label=spoken)
+    return tag("svg", axis, bars, marks, viewBox=f"0 0 {WIDTH_PX} {HEIGHT_PX}", role="img", aria_label=spoken)
 
 
 def ticks(first: float, last: float, num_wanted: int) -> list[float]:

@@ -7,14 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element
 
-from utterloom import __version__
 from utterloom.core.artifact import atomic_write
 from utterloom.core.ledger import summarise
 from utterloom.core.timing import format_duration
+from utterloom.pages.markup import Html, document, tag
 from utterloom.prepare.audit.charts import distribution, figure, is_worth_drawing
-from utterloom.prepare.audit.markup import Child, document, el
 from utterloom.prepare.statistics import totals, vocabulary
 
 if TYPE_CHECKING:
@@ -37,19 +35,18 @@ def write_page(result: Audit, path: Path) -> None:
                 ("dropped", "Dropped before the audit", _dropped(result))]
     shown = [(name, head, body) for name, head, body in sections if body]
     named = {finding.id for finding in result.findings}
-    body: list[Child] = [
-        el("header", el("h1", result.title, dir="auto"),
-           el("p", el("strong", f"{len(named):,} of {len(result.utterances):,} utterances"),
+    body: list[object] = [
+        tag("header", tag("h1", result.title, dir="auto"),
+            tag("p", tag("strong", f"{len(named):,} of {len(result.utterances):,} utterances"),
               f" have something to look at, by {len(result.reasons())} of {len(result.chain)} checks.", class_="result"),
-           _cards(result), [el("p", note, class_="note") for note in result.notes],
-           el("nav", [el("a", head, href=f"#{name}") for name, head, _ in shown], aria_label="Sections")),
-        el("main", [el("section", el("h2", head), body, id=name) for name, head, body in shown]),
-        el("footer", f"Made by utterloom {__version__}. This file holds everything that it shows, and opens without a network.")]
+           _cards(result), [tag("p", note, class_="note") for note in result.notes],
+           tag("nav", [tag("a", head, href=f"#{name}") for name, head, _ in shown], aria_label="Sections")),
+        tag("main", [tag("section", tag("h2", head), body, id=name) for name, head, body in shown])]
     with atomic_write(path) as file:
-        file.write(document(result.title, body, __version__))
+        file.write(document(result.title, *body))
 
 
-def _cards(result: Audit) -> Element:
+def _cards(result: Audit) -> Html:
     measured = [result.measured[u.id] for u in result.utterances if u.id in result.measured]
     known = [one for one in measured if one.duration_s is not None]
     seconds, speech = sum(one.duration_s or 0 for one in known), sum(one.active_s or 0 for one in known)
@@ -61,35 +58,35 @@ def _cards(result: Audit) -> Element:
              ("Nothing found", f"{len(result.utterances) - len(named):,}",
               format_duration(result.seconds([u.id for u in result.utterances if u.id not in named]))),
              ("Not decodable", f"{len(measured) - len(known):,}", "of no known length" if len(known) < len(measured) else "")]
-    return el("dl", [el("div", el("dt", name), el("dd", value, class_="figure"), el("dd", aside, class_="aside"))
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value, class_="figure"), tag("dd", aside, class_="aside"))
                      for name, value, aside in cards], class_="cards")
 
 
-def _findings(result: Audit) -> list[Child]:
+def _findings(result: Audit) -> list[object]:
     if not result.findings:
-        return [el("p", f"Nothing, by any of {len(result.chain)} checks.")]
+        return [tag("p", f"Nothing, by any of {len(result.chain)} checks.")]
     by_id = {utterance.id: utterance for utterance in result.utterances}
-    groups: list[Child] = []
+    groups: list[object] = []
     for number, (reason, members) in enumerate(result.reasons().items()):
-        items: list[Child] = []
+        items: list[object] = []
         for finding in members[:MOST_EXAMPLES]:
             utterance = by_id[finding.id]
             heard = utterance.attributes.get(result.hypothesis) if reason in ON_HYPOTHESIS else None
-            items.append(el("li", el("code", finding.id), f" {finding.detail}",
-                            el("span", _short(utterance.text), dir="auto", lang=utterance.language) if utterance.text else None,
-                            el("span", "heard: ", _short(heard), dir="auto") if heard is not None else None))
+            items.append(tag("li", tag("code", finding.id), f" {finding.detail}",
+                            tag("span", _short(utterance.text), dir="auto", lang=utterance.language) if utterance.text else None,
+                            tag("span", "heard: ", _short(heard), dir="auto") if heard is not None else None))
         if len(members) > MOST_EXAMPLES:
-            items.append(el("li", el("span", f"and {len(members) - MOST_EXAMPLES:,} more")))
+            items.append(tag("li", tag("span", f"and {len(members) - MOST_EXAMPLES:,} more")))
         seconds = result.seconds([finding.id for finding in members])
         amount = f"{len(members):,} · {100 * len(members) / len(result.utterances):.2g} %"
         amount += f" · {format_duration(seconds)}" if seconds else ""
-        groups.append(el("details", el("summary", el("span", reason, class_="reason"), el("span", amount, class_="count")),
-                         el("ul", items), open="" if number == 0 else None))
+        groups.append(tag("details", tag("summary", tag("span", reason, class_="reason"), tag("span", amount, class_="count")),
+                         tag("ul", items), open="" if number == 0 else None))
     idle = sorted({step.reason for step in result.chain} - set(result.reasons()))
-    return [*groups, el("p", f"Asked and not found: {', '.join(idle)}.", class_="note") if idle else None]
+    return [*groups, tag("p", f"Asked and not found: {', '.join(idle)}.", class_="note") if idle else None]
 
 
-def _contents(result: Audit) -> list[Child]:
+def _contents(result: Audit) -> list[object]:
     known = [one for one in result.measured.values() if one.duration_s is not None]
     if not known:
         return []
@@ -99,19 +96,19 @@ def _contents(result: Audit) -> list[Child]:
              (distribution("dBFS", [one.noise_dbfs or 0 for one in known]), "Noise floor"),
              (distribution("kHz", [one.bandwidth_hz / 1000 for one in known if one.bandwidth_hz]), "Bandwidth"),
              (distribution("% of the audio", [100 * (one.active_share or 0) for one in known]), "Speech")]
-    return [el("div", [figure(plot, title) for plot, title in plots if plot and is_worth_drawing(plot)], class_="plots")]
+    return [tag("div", [figure(plot, title) for plot, title in plots if plot and is_worth_drawing(plot)], class_="plots")]
 
 
-def _limits(result: Audit) -> list[Child]:
+def _limits(result: Audit) -> list[object]:
     plots = [plot for plot in result.plots if plot.reason not in ("unlikely rate of speech", "too quiet")]
     drawn = [plot for plot in plots if is_worth_drawing(plot)]
     flat = [plot.reason for plot in plots if not is_worth_drawing(plot)]
     legend = "Each dashed line is a limit; utterances beyond it are named. The outermost bars also hold what lies further out."
-    return [el("p", legend, class_="note"), el("div", [figure(plot) for plot in drawn], class_="plots"),
-            el("p", f"One value or none at all, so nothing to draw: {', '.join(flat)}.", class_="note") if flat else None]
+    return [tag("p", legend, class_="note"), tag("div", [figure(plot) for plot in drawn], class_="plots"),
+            tag("p", f"One value or none at all, so nothing to draw: {', '.join(flat)}.", class_="note") if flat else None]
 
 
-def _recordings(result: Audit) -> list[Child]:
+def _recordings(result: Audit) -> list[object]:
     formats: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     for utterance in result.utterances:
@@ -120,11 +117,11 @@ def _recordings(result: Audit) -> list[Child]:
             formats[f"{one.format} {one.subtype}, {one.sample_rate_hz} Hz, {one.num_channels} ch"] += 1
         stated = [value for name, value in utterance.attributes.items() if name.lower() in LICENCES and value.strip()]
         licences[stated[0] if stated else "not stated"] += 1
-    return [el("div", _counts("Format", formats.most_common()),
+    return [tag("div", _counts("Format", formats.most_common()),
                _counts("Licence", licences.most_common()), class_="side-by-side")]
 
 
-def _splits(result: Audit) -> list[Child]:
+def _splits(result: Audit) -> list[object]:
     """What each has, and what dev and test say that train never says (E-P10: the same audio again is told apart)."""
     if any(span.stop_sample is None or span.sample_rate_hz is None for u in result.utterances for span in u.spans):
         return []  # not probed
@@ -138,15 +135,15 @@ def _splits(result: Audit) -> list[Child]:
         cells = (f"{split['utterances']:,}", speech, different if different != speech else "all of it",
                  f"{split['speakers']:,}" if split["speakers"] else "not known", f"{told.get('different_words', 0):,}",
                  f"{100 * rate:.1f} %" if rate is not None else "–")
-        body.append(el("tr", el("th", name, scope="row"), [el("td", cell, class_="number") for cell in cells]))
+        body.append(tag("tr", tag("th", name, scope="row"), [tag("td", cell, class_="number") for cell in cells]))
     unknown = [f"{name}: {', '.join(told['oov_examples'])}" for name, told in words.items() if told.get("oov_examples")]
     heads = ["Split", "Utterances", "Audio", "Different audio", "Speakers", "Different words", "Words not in train"]
     return [_table(heads, body),
-            el("p", f"Words that train does not have, the most frequent first. {'; '.join(unknown)}.", class_="note", dir="auto")
+            tag("p", f"Words that train does not have, the most frequent first. {'; '.join(unknown)}.", class_="note", dir="auto")
             if unknown else None]
 
 
-def _speakers(result: Audit) -> list[Child]:
+def _speakers(result: Audit) -> list[object]:
     seconds: dict[str, float] = defaultdict(float)
     count: Counter[str] = Counter()
     for utterance in result.utterances:
@@ -158,13 +155,14 @@ def _speakers(result: Audit) -> list[Child]:
         return []
     rows = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
     most = rows[0][1] or 1
-    body = [el("tr", el("th", name, scope="row", dir="auto"), _bar(value / most), el("td", format_duration(value), class_="number"),
-               el("td", f"{count[name]:,}", class_="number")) for name, value in rows[:MOST_ROWS]]
+    body = [tag("tr", tag("th", name, scope="row", dir="auto"), _bar(value / most),
+                tag("td", format_duration(value), class_="number"), tag("td", f"{count[name]:,}", class_="number"))
+            for name, value in rows[:MOST_ROWS]]
     cut = f"; the {MOST_ROWS} with the most speech are listed" if len(rows) > MOST_ROWS else ""
-    return [el("p", f"{len(rows):,} speakers{cut}.", class_="note"), _table(["Speaker", "", "Audio", "Utterances"], body)]
+    return [tag("p", f"{len(rows):,} speakers{cut}.", class_="note"), _table(["Speaker", "", "Audio", "Utterances"], body)]
 
 
-def _characters(result: Audit) -> list[Child]:
+def _characters(result: Audit) -> list[object]:
     count: Counter[str] = Counter()
     first: dict[str, str] = {}
     for utterance in result.utterances:
@@ -178,11 +176,11 @@ def _characters(result: Audit) -> list[Child]:
     rare = [(character, number) for character, number in count.most_common() if number <= RARE]
     tables = [_counts("Character", [(_named(character), number) for character, number in common[:MOST_ROWS]])]
     if rare:
-        body = [el("tr", el("th", _named(character), scope="row"), el("td", f"{number}", class_="number"),
-                   el("td", el("code", first[character]))) for character, number in rare[:MOST_ROWS]]
+        body = [tag("tr", tag("th", _named(character), scope="row"), tag("td", f"{number}", class_="number"),
+                   tag("td", tag("code", first[character]))) for character, number in rare[:MOST_ROWS]]
         tables.append(_table([f"Seen up to {RARE} times", "", "for example in"], body))
     amount = f"{len(count):,} different characters in the texts as they came, {len(rare):,} of them no more than {RARE} times."
-    return [el("p", amount, class_="note"), el("div", tables, class_="side-by-side")]
+    return [tag("p", amount, class_="note"), tag("div", tables, class_="side-by-side")]
 
 
 def _named(character: str) -> str:
@@ -191,29 +189,29 @@ def _named(character: str) -> str:
     return name if unicodedata.category(character)[0] in "ZCM" else f"{character}\u2003{name}"
 
 
-def _dropped(result: Audit) -> list[Child]:
+def _dropped(result: Audit) -> list[object]:
     if not result.drops:
         return []
-    body = [el("tr", el("th", row["reason"], scope="row"), el("td", f"{row['utterances']:,}", class_="number"),
-               el("td", row["example"])) for row in summarise(result.drops)]
+    body = [tag("tr", tag("th", row["reason"], scope="row"), tag("td", f"{row['utterances']:,}", class_="number"),
+               tag("td", row["example"])) for row in summarise(result.drops)]
     return [_table(["Reason", "Utterances", "for example"], body)]
 
 
-def _counts(head: str, rows: Iterable[tuple[str, int]]) -> Element:
+def _counts(head: str, rows: Iterable[tuple[str, int]]) -> Html:
     rows = list(rows)
     most = max((number for _, number in rows), default=1)
-    return _table([head, "", "Count"], [el("tr", el("th", name, scope="row", dir="auto"), _bar(number / most),
-                                           el("td", f"{number:,}", class_="number")) for name, number in rows])
+    return _table([head, "", "Count"], [tag("tr", tag("th", name, scope="row", dir="auto"), _bar(number / most),
+                                           tag("td", f"{number:,}", class_="number")) for name, number in rows])
 
 
-def _table(heads: Sequence[str], body: Sequence[Element]) -> Element:
-    cells = [el("th", head, scope="col", class_="number" if head in NUMERIC else None) if head else el("td") for head in heads]
-    return el("div", el("table", el("thead", el("tr", cells)), el("tbody", list(body))), class_="scroll", tabindex=0, role="region",
-              aria_label=heads[0])
+def _table(heads: Sequence[str], body: Sequence[Html]) -> Html:
+    cells = [tag("th", head, scope="col", class_="number" if head in NUMERIC else None) if head else tag("td") for head in heads]
+    element = tag("table", tag("thead", tag("tr", cells)), tag("tbody", list(body)))
+    return tag("div", element, class_="scroll", tabindex=0, role="region", aria_label=heads[0])
 
 
-def _bar(share: float) -> Element:
-    return el("td", el("span", class_="bar", style=f"width:{100 * min(1.0, max(0.0, share)):.1f}%"), class_="bars")
+def _bar(share: float) -> Html:
+    return tag("td", tag("span", class_="bar", style=f"width:{100 * min(1.0, max(0.0, share)):.1f}%"), class_="bars")
 
 
 def _short(text: str) -> str:

@@ -1,11 +1,14 @@
-"""HTML that escapes by itself, and its tables. All markup of a report is made here, by `tag`."""
+"""HTML that escapes by itself, and its tables. All markup of pages is made here, by `tag`."""
 
 from __future__ import annotations
 
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 from typing import Any, Literal, NamedTuple
+
+from utterloom import __version__
 
 Row = Mapping[str, Any]
 
@@ -25,14 +28,31 @@ def escaped(content: object) -> Html:
     return Html("" if content is None else html.escape(str(content)))
 
 
-def tag(name: str, *children: object, **attributes: object) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """`<name …>children</name>`. In attribute names `_` stands for `-`; an attribute that is None is left out."""
     pairs = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
     opening = "".join(f' {key}="{escaped(str(value))}"' for key, value in pairs)
-    if name == "input":  # the one element here that HTML forbids to close
-        return Html(f"<input{opening}>")
+    if name in ("input", "meta"):  # elements that HTML forbids to close
+        return Html(f"<{name}{opening}>")
     end = "\n" if name in ("section", "table", "tr", "div", "p", "li", "a", "svg", "g", "path") else ""
     return Html(f"<{name}{opening}>{escaped(list(children))}</{name}>{end}")
+
+
+def document(title: str, *body: object) -> bytes:
+    """A whole page in the plain style, which says who made it, needs no network and may load nothing."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    style = resources.files(__package__).joinpath("plain.css").read_text(encoding="utf-8")
+    page = tag("html",
+               tag("head", tag("meta", charset="utf-8"),
+                   tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+                   tag("meta", name="generator", content=f"utterloom {__version__}"),
+                   tag("meta", http_equiv="Content-Security-Policy", content=policy),
+                   tag("title", title), tag("style", Html(style))),
+               tag("body", *body,
+                   tag("footer", f"Made by utterloom {__version__}. This file holds everything that it shows, and opens without a "
+                                 "network.")), lang="en")
+    # Half a surrogate pair, from a file name or a transcript, becomes "?"
+    return b"<!doctype html>\n" + page.encode("utf-8", "replace") + b"\n"
 
 
 def note(text: str) -> Html:

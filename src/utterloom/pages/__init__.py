@@ -1,0 +1,1 @@
+"""HTML for people: pages that hold all that they show, and open without a network."""

@@ -25,7 +25,7 @@ from utterloom.core.artifact import TEMPORARY, load_card
 from utterloom.core.config import compose
 from utterloom.core.errors import ConfigError, DamagedError, OutputError, SourceError
 from utterloom.core.ledger import read_drops
-from utterloom.prepare.cut_names import NameRefused, Template
+from utterloom.prepare.exports.names import NameRefused, Template
 from utterloom.prepare.exports.segment import SegmentConfig, cut_rows, export, recording_name
 from utterloom.prepare.stage import PrepareConfig, prepare
 from utterloom.shards.manifest import rows

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utterloom.core.timing import seconds_to_samples
-from utterloom.prepare.cut_names import (
+from utterloom.prepare.exports.names import (
     MAX_PART_BYTES,
     SEPARATORS,
     UNFIT,

@@ -1,6 +1,6 @@
 """`prepare segment MANIFEST OUT`: every utterance of a manifest as an audio file of its own, for other toolkits and for people.
 
-    OUT/audio/<name>.flac    names of a template that can be read back (`cut_names.py`)
+    OUT/audio/<name>.flac    names of a template that can be read back (`names.py`)
     OUT/transcripts.tsv      as `prepare table` reads it: id, path, text, speaker, session, language, split, the recording and
                              samples that the file was cut from, and every attribute
     OUT/dropped/             what could not be cut, and what prepare had dropped
@@ -40,7 +40,7 @@ from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.records import Drop
 from utterloom.core.timing import format_duration
-from utterloom.prepare.cut_names import CHANNEL, NameRefused, Template, check_file_name, escape, looks
+from utterloom.prepare.exports.names import CHANNEL, NameRefused, Template, check_file_name, escape, looks
 from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout

@@ -3,7 +3,7 @@
 A `Predicate` is a `filters.Filter` (it has a `reason` and a `judge`) that can also give its number for every utterance, so that
 a threshold can be looked at before it is chosen (`histogram`). What was measured on the audio comes in as `{id: Measured}`, from
 `prepare.audit`. An utterance of which a number is not known stays: nothing is dropped for what nobody measured. Judgements over a
-whole corpus (duplicates, swaps, leaks) are worked out once and are plain filters; they are in `corpus_quality`.
+whole corpus (duplicates, swaps, leaks) are worked out once and are plain filters; they are in `audit.whole_corpus`.
 """
 
 from __future__ import annotations

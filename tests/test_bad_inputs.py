@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -308,3 +310,18 @@ def test_a_limit_on_file_sizes_is_told(spoken: Spoken, tmp_path: Path) -> None:
     said = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True)
     assert said.returncode == 1 and "Traceback" not in said.stderr
     assert "error: a quota or size limit stops" in said.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(spoken: Spoken, tmp_path: Path) -> None:
+    """A real SIGINT to a real process, once it has begun."""
+    table = spoken.table
+    command = [sys.executable, "-m", "utterloom.cli", "prepare", "table", str(table), str(tmp_path / "m"), "--audit", "workers=0"]
+    slow = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=slow) as process:
+        while process.poll() is None and not (tmp_path / "m").exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    if process.returncode == 0:
+        pytest.skip("it was done before the signal came")
+    assert process.returncode == 130 and "interrupted; run the same command again" in said

@@ -11,6 +11,7 @@ import typer
 
 from utterloom import __version__
 
+INTERRUPTED = "interrupted; run the same command again to go on\n"
 EXIT_ERROR, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 3, 130
 
 app = typer.Typer(
@@ -263,8 +264,12 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_INTERRUPTED if type(error).__name__ == "Interrupted" else EXIT_ERROR)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.stderr.write(INTERRUPTED)
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as error:
+        if error.code == EXIT_INTERRUPTED:  # typer has caught it, and says nothing
+            sys.stderr.write(INTERRUPTED)
+        raise
     except BrokenPipeError:
         sys.exit(EXIT_ERROR)
 

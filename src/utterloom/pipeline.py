@@ -128,7 +128,8 @@ def verify(artifact: Path) -> Said:
         return value, [f"corpus {artifact} is whole: {len(corpus.shards)} shards, {corpus.card['utterances']:,} utterances"]
     places = [f"{damage.shard}, utterance {damage.utterance}" if damage.utterance else damage.shard for damage in damages]
     return value, [f"corpus {artifact} is hurt in {len(damages)} places:",
-                   *(f"  {place}: {damage.what}" for place, damage in zip(places, damages, strict=True))]
+                   *(f"  {place}: {damage.what}" for place, damage in zip(places, damages, strict=True)),
+                   "  to mend it: remove the files that are hurt and give the same pack command again; it writes their shards anew"]
 
 
 def show(path: Path, utterance: str | None) -> Said:

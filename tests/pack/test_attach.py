@@ -16,6 +16,7 @@ from tests.tones import hash_of_folder, make_speech, packed, prepared
 from utterloom.batches.loader import SplitIndex
 from utterloom.core.artifact import load_card
 from utterloom.core.errors import CorpusError, OutputError
+from utterloom.core.ledger import read_drops
 from utterloom.shards.reader import Corpus, verify
 from utterloom.show import show
 
@@ -92,6 +93,37 @@ def test_new_utterances_become_new_shards_and_known_ones_stay(table: Path, corpu
     assert card["attached"][-1]["added"] == 12 and card["attached"][-1]["moved"] == 1
     assert ids(corpus, "dev") == {"u0007"} and card["utterances"] == 64
     assert verify(Corpus(corpus)) == []
+
+
+def test_what_was_dropped_is_counted_once_and_nothing_is_taken_away(table: Path, corpus: Path, tmp_path: Path) -> None:
+    """A manifest that lost some of what the corpus has: they stay, and are not counted as dropped."""
+    before = load_card(corpus, "corpus")
+    prepared(table, tmp_path / "less", max_s=0.4)
+    card = packed(tmp_path / "less", corpus, attach=True)
+    assert card["utterances"] == before["utterances"] and verify(Corpus(corpus)) == []
+    assert all(stage["dropped"] == 0 for stage in card["ledger"]) and read_drops(corpus) == []
+    lines = table.read_text().splitlines()
+    odd = tmp_path / "speech" / "odd.tsv"
+    odd.write_text("\n".join([lines[0], lines[1].replace("u0000", "new", 1), lines[2].replace("u0001", "gone")]))
+    for name in ("once", "twice"):
+        prepared(odd, tmp_path / name, seed=len(name))
+        card = packed(tmp_path / name, corpus, attach=True)
+    assert [drop.id for drop in read_drops(corpus)] == ["gone"]
+    assert sum(stage["dropped"] for stage in card["ledger"]) == 1 and card["utterances"] == before["utterances"] + 1
+
+
+def test_shards_that_are_gone_are_packed_again(table: Path, corpus: Path, tmp_path: Path) -> None:
+    before = hash_of_folder(corpus)
+    (corpus / "audio" / "train-00001.tar").unlink()
+    path = corpus / "utterances" / "train-00002.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert len(verify(Corpus(corpus))) >= 2
+    packed(tmp_path / "m", corpus, shard_s=4.0)
+    assert hash_of_folder(corpus) == before and verify(Corpus(corpus)) == []
+    (corpus / "audio" / "train-00001.tar").unlink()
+    (table.parent / "audio" / "u0012.flac").write_bytes((table.parent / "audio" / "u0020.flac").read_bytes())
+    with pytest.raises(CorpusError, match="came out otherwise than before"):
+        packed(tmp_path / "m", corpus, shard_s=4.0)
 
 
 def test_back_again(table: Path, corpus: Path, tmp_path: Path) -> None:

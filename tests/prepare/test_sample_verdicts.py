@@ -263,7 +263,9 @@ def test_a_verdict_of_another_text_is_counted_and_not_applied() -> None:
     kept, drops, summary = apply_verdicts([utterance("a", "một hai"), utterance("b", "ba")], {
         "a": verdict("bad", "một"), "b": verdict("fix", "hai", "bốn"), "gone": verdict("bad", "x")})
     assert [u.text for u in kept] == ["một hai", "ba"] and not drops
-    assert (summary["stale"], summary["absent"], summary["shares"]) == (2, 1, [])
+    assert (summary["stale"], summary["absent"]) == (2, 1)
+    (share,) = summary["shares"]  # of the sample: who is not here any more may have left because it was bad
+    assert share["judged"] == 1 and share["bad"]["share"] == 1.0
     told = "\n".join(explain_verdicts(summary))
     assert "2 not applied" in told and "a, b" in told and "1 verdicts are of utterances that are not here" in told
 
@@ -315,6 +317,8 @@ def test_through_prepare(tmp_path: Path) -> None:
     assert card["review"]["counts"] == {"good": 1, "bad": 1, "fix": 1, "unsure": 0} and card["ledger"]["in"] == 12
     assert any("33.3 % bad" in line for line in explain(card))
     assert load_card(tmp_path / "clean", "manifest")["inputs"]["verdicts"]
+    again = prepare("manifest", tmp_path / "clean", tmp_path / "again", config)  # the bad one has left, and the share is the same
+    assert again["review"]["shares"] == card["review"]["shares"] and again["review"]["absent"] == 1
 
 
 def judged(folder: Path, words: list[str], corrected: str) -> list[str]:

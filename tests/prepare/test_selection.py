@@ -146,6 +146,24 @@ def test_silence_is_trimmed_by_integer_samples(corpus: Path, tmp_path: Path) -> 
     assert any(note.startswith("silence was cut off the ends of") for note in card["notes"])
 
 
+def test_who_was_heard_and_found_good_is_not_asked() -> None:
+    """A person who listened knows more than a recogniser: neither dropped nor made hard."""
+    corpus = [heard(f"a{number}", "một", "ba").with_(attributes={"hypothesis": "ba", "reviewed": word})
+              for number, word in enumerate(("good", "fix", "unsure"))] + [heard("b", "một", "ba")]
+    for failing in ("drop", "hard"):
+        selected = select(corpus, QualityConfig(similarity=0.8, failing=failing), "basic", {})
+        assert [u.id for u in selected.kept if u.split != "hard"] == ["a0", "a1"] and selected.num_heard == 2
+        assert selected.rows()[0]["in"] == 2
+
+
+def test_doubled_quotes_inside_of_a_text_are_a_tables() -> None:
+    from utterloom.prepare.quality import broken_quoting
+
+    judge = broken_quoting().judge
+    assert judge(heard("a", 'ông nói ""thế"" 7.31%', None)) and judge(heard("b", '"con ""mèo"" đen"', None))
+    assert not judge(heard("c", '"con mèo" đen', None)) and not judge(heard("d", 'con "mèo"', None))
+
+
 def test_long_utterances_by_policy(tmp_path: Path) -> None:
     """K1, E-P18: exactly the limit stays; drop, error, split and stream say what they did."""
     pause, words = np.zeros(RATE_HZ), speech("một hai ba bốn năm sáu bảy tám" * 1)

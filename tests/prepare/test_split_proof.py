@@ -193,6 +193,17 @@ def test_splits_that_arrive_later_overrule_the_source(source: Path, tmp_path: Pa
     assert checked(tmp_path / "m")["speaker"] == set()
 
 
+def test_splits_of_the_source_can_be_forgotten(source: Path, tmp_path: Path) -> None:
+    """A published split may share its speakers (E-P13): new ones are made as if there had been none."""
+    table = write_table(source / "leaky.tsv", [
+        {"id": f"u{number}", "path": f"r {number}é.wav", "speaker": f"s{number // 2}", "text": "một",
+         "split": "dev" if number % 2 else "train"} for number in range(8)])
+    prepared(table, tmp_path / "leaky", dev=0.2)
+    assert checked(tmp_path / "leaky")["speaker"] == {f"s{number}" for number in range(4)}
+    card = prepared(table, tmp_path / "m", dev=0.2, splits="none", group_by=["speaker"])
+    assert checked(tmp_path / "m") == {"speaker": set()} and set(card["splits"]) == {"train", "dev"}
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("name\tsplit\na\tdev\n", "should name `id` and `split`"), ("id\tsplit\na\n", "line 2: 1 cells"),
     ("id\tsplit\na\tdev\na\ttest\n", "line 3: 'a' is in test here and in dev above"), ("id\tsplit\na\t../x\n", "line 2: '../x'"),

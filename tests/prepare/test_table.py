@@ -111,3 +111,24 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert TableReader().fingerprint(path) == before
     path.write_text("id\tpath\na\tc\n")
     assert TableReader().fingerprint(path) != before
+
+
+def test_a_column_of_channels_is_gone_by(tmp_path: Path) -> None:
+    """Both sides of a call; a broadcaster is no channel; and where only the first is named, the whole is meant."""
+    import numpy as np
+    import soundfile
+
+    for name in ("call", "talk", "news"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros((800, 2)), 8000)
+    table = tmp_path / "t.csv"
+    table.write_text("id;path;text;channel\na;call.wav;x;1\nb;call.wav;y;2\nc;talk.wav;z;1\nd;news.wav;w;HRT\n", encoding="utf-8")
+    spans = {item.id: item.spans[0].channel for item in TableReader().read(table) if isinstance(item, Utterance)}
+    assert spans == {"a": 0, "b": 1, "c": None, "d": None}
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("id\tpath\na\tx.wav\n", encoding="utf-16")
+    with pytest.raises(SourceError) as caught:
+        list(TableReader().read(table))
+    assert "iconv -f UTF-16" in (caught.value.hint or "")

@@ -306,7 +306,8 @@ def _what_it_is_instead(folder: Path, kind: str) -> SourceError:
         return SourceError(f"there is no {kind} at {folder}", did_you_mean(folder.name, beside) if beside else None)
     other = kind_of(folder)
     if other:
-        return SourceError(f"{folder} is a {other}, not a {kind}", _next_step(other, kind))
+        what = f"holds {other}" if other == "segments" else f"is a {other}"
+        return SourceError(f"{folder} {what}, not a {kind}", _next_step(other, kind))
     if (folder / BUILDING).is_file():
         return SourceError(f"the {kind} at {folder} is not finished", "run the command that makes it again; it resumes")
     return SourceError(f"{folder} is not a {kind}: it has no {kind}.json", _next_step("folder", kind))
@@ -315,6 +316,9 @@ def _what_it_is_instead(folder: Path, kind: str) -> SourceError:
 def _next_step(found: str, wanted: str) -> str | None:
     return {
         ("manifest", "corpus"): "pack it first: utterloom pack MANIFEST CORPUS",
+        ("segments", "manifest"): "read it: utterloom prepare table FOLDER/transcripts.tsv MANIFEST",
+        ("segments", "corpus"): "read it first: utterloom prepare table FOLDER/transcripts.tsv MANIFEST",
+        ("sample", "manifest"): "it was made of one: utterloom show FOLDER says of which",
         ("folder", "manifest"): "prepare it first: utterloom prepare READER SOURCE MANIFEST",
         ("folder", "corpus"): "a corpus is made by: utterloom prepare READER SOURCE MANIFEST, then utterloom pack MANIFEST CORPUS",
         ("folder", "run"): "a run is made by: utterloom train RECIPE corpus=… out=…",

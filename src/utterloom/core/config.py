@@ -31,6 +31,9 @@ class Config(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and not _takes_truth(cls.model_fields[str(info.field_name)].annotation):
+            inner = _model_in(cls.model_fields[str(info.field_name)].annotation)
+            if inner is not None:
+                raise ValueError(f"it is a group of keys, such as {info.field_name}.{next(iter(inner.model_fields))}=…")
             raise ValueError("true and false are not among its values")
         return value
 
@@ -191,7 +194,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], recipe: str | None
     """pydantic's first complaint in our words; an unknown key tells more than the one that is missing in its place."""
     where = f" in recipe {recipe!r}" if recipe else ""
     first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and part in ("str", "float", "int", "bool")))
+    key = ".".join(str(part) for part in first["loc"] if not re.match(r"(str|float|int|bool)$|dict\[", str(part)))
     kind = first["type"]
     if kind == "extra_forbidden":
         return ConfigError(f"unknown key {key!r}{where}", did_you_mean(key, _keys_beside(schema, first["loc"])))
@@ -204,7 +207,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], recipe: str | None
     wanted = _WORDS.get(kind) or re.sub("^Input should", "it should", said)
     if kind in _WORDS:
         return ConfigError(f"{key} must be {wanted}, not {first['input']!r}{where}")
-    return ConfigError(f"{key}={first['input']!r}: {wanted}{where}")
+    return ConfigError(f"{key}={first['input']!r}: {wanted}{where}" if key else f"{wanted}{where}")
 
 
 def _keys_beside(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -17,7 +17,9 @@ import numpy as np
 
 from utterloom.core.artifact import amend, amending, atomic_write, fingerprint, load_card, sha256_of
 from utterloom.core.errors import CorpusError, OutputError
+from utterloom.core.ledger import read_drops, summarise
 from utterloom.core.log import log
+from utterloom.core.records import Drop
 from utterloom.pack.stage import PackConfig, keep_drops, plan, shard_lines, totals, write_dataset_card, write_shards
 from utterloom.shards import layout
 from utterloom.shards.manifest import checked_card, rows
@@ -28,17 +30,22 @@ KEYS = ("speaker", "session", "recording", "text")
 
 @dataclass
 class _Compared:
-    """New rows of the manifest by number, and {(shard, row): split} of utterances that are in another split now."""
+    """New rows of the manifest by number, {(shard, row): split} of utterances that are in another split now, ids of those that
+    are in both, and the seconds of the new ones."""
 
     new: list[int]
     moved: dict[tuple[str, int], str]
-    num_same: int
+    known: set[str]
+    new_s: float = 0.0
 
 
 def attach(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
     """Returns the corpus's card. Raises OutputError where the corpus has another rate or text view, CorpusError where one of its
     utterances has another text or another stretch of audio in the manifest, or where a shard of it is hurt."""
-    prepared, card = checked_card(manifest), load_card(corpus, "corpus")
+    prepared = checked_card(manifest)
+    if not corpus.exists():
+        raise CorpusError(f"there is no corpus at {corpus} to attach to", "leave out attach=true to make it")
+    card = load_card(corpus, "corpus")
     view = prepared["config"]["view"]
     _check_same_kind(corpus, card, config, {view: prepared["view"]})
     with amending(corpus):
@@ -51,15 +58,15 @@ def attach(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
         compared = _compared(manifest, there)
         after = Counter(layout.split_of(shard.name) for shard in there.shards)
         tasks = plan(manifest, corpus, config, view, np.array(compared.new, np.int64), after) if compared.new else []
-        log.info(f"{len(compared.new):,} utterances are new, {len(compared.moved):,} are in another split now, "
-                 f"{compared.num_same - len(compared.moved):,} are as they were")
+        _say(compared, there, manifest)
         lines: list[dict[str, Any]] = []
-        ledger = [prepared["ledger"]]
+        dropped = _new_drops(manifest, corpus, compared)
+        ledger = [_counted_drops(compared, dropped)]
         if tasks:
             write_shards(manifest, corpus, tasks, config.workers)
             lines, packed = shard_lines(corpus, tasks)
             ledger.append(packed)
-        keep_drops(manifest, corpus)
+        keep_drops(dropped, corpus)
         new = {**card, **totals(corpus, [*card["shards"], *lines]), "ledger": [*card["ledger"], *ledger],
                "languages": sorted({*card["languages"], *prepared["languages"]}),
                "attached": [*card.get("attached", []), {
@@ -96,27 +103,56 @@ def _compared(manifest: Path, corpus: Corpus) -> _Compared:
     for shard in corpus.shards:
         table = corpus.table(shard.name)
         there.update((table.id(row), (shard.name, row)) for row in range(len(table)))
-    compared = _Compared([], {}, 0)
+    compared = _Compared([], {}, set())
     by_shard: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-    for number, row in enumerate(rows(manifest, columns=["id", "text", "split", "spans"])):
+    for number, row in enumerate(rows(manifest, columns=["id", "text", "split", "duration_s", "spans"])):
         place = there.get(row["id"])
         if place is None:
             compared.new.append(number)
+            compared.new_s += row["duration_s"]
             continue
-        compared.num_same += 1
+        compared.known.add(row["id"])
         by_shard[place[0]].append((place[1], row))
         if row["split"] != corpus.split_of(*place):
             compared.moved[place] = row["split"]
+    texts, stretches = [], []
     for name, found in by_shard.items():
         packed = corpus.whole_columns(name, ["text", "spans"])
         for number, row in found:
             if packed["text"][number] != row["text"]:
-                raise CorpusError(f"utterance {row['id']!r} has another text in {manifest} than in {corpus.url}",
-                                  "pack it into a corpus of its own, or give it another id")
-            if _stretches(packed["spans"][number]) != _stretches(row["spans"]):
-                raise CorpusError(f"utterance {row['id']!r} is another stretch of audio in {manifest} than in {corpus.url}",
-                                  "pack it into a corpus of its own, or give it another id")
+                texts.append(row["id"])
+            elif _stretches(packed["spans"][number]) != _stretches(row["spans"]):
+                stretches.append(row["id"])
+    for ids, what in ((texts, "another text"), (stretches, "another stretch of audio")):
+        if ids:
+            others = f" (and {len(ids) - 1:,} more)" if len(ids) > 1 else ""
+            raise CorpusError(f"utterance {ids[0]!r}{others} has {what} in {manifest} than in {corpus.url}",
+                              "what is packed does not change: pack the manifest into a new corpus")
     return compared
+
+
+def _say(compared: _Compared, corpus: Corpus, manifest: Path) -> None:
+    """What will become of whom, before it is done; also what will not."""
+    moved = [corpus.table(shard).id(row) for shard, row in list(compared.moved)[:3]]
+    such = f" (such as {', '.join(moved)})" if moved else ""
+    log.info(f"{len(compared.new):,} utterances are new, {len(compared.moved):,} are in another split now{such}, "
+             f"{len(compared.known) - len(compared.moved):,} are as they were")
+    num_others = corpus.card["utterances"] - len(compared.known)
+    if num_others:
+        log.info(f"{num_others:,} utterances of {corpus.url} are not in {manifest}, and stay: attaching takes nothing away")
+
+
+def _new_drops(manifest: Path, corpus: Path, compared: _Compared) -> list[Drop]:
+    """What was dropped on the way to the manifest, but for what the corpus has, or knows to be dropped."""
+    there = {(drop.id, drop.reason) for drop in read_drops(corpus)}
+    packed = {table.id(row) for table, row in Corpus(corpus).rows()}
+    return [drop for drop in read_drops(manifest) if (drop.id, drop.reason) not in there and drop.id not in packed]
+
+
+def _counted_drops(compared: _Compared, dropped: list[Drop]) -> dict[str, Any]:
+    """The ledger of what is new, as `prepare` would have written it."""
+    return {"stage": "prepare", "in": len(compared.new) + len(dropped), "ok": len(compared.new),
+            "seconds_ok": round(compared.new_s, 3), "dropped": len(dropped), "reasons": summarise(dropped)}
 
 
 def _stretches(spans: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -15,12 +15,12 @@ from pydantic import Field
 
 from utterloom.audio.encode import encode_flac, quantise_int16
 from utterloom.audio.spans import SpanReader
-from utterloom.core.artifact import atomic_write, building, load_card, sha256_of
+from utterloom.core.artifact import amending, atomic_write, building, load_card, sha256_of
 from utterloom.core.config import Config
 from utterloom.core.errors import AudioError, CorpusError, MissingPackageError, SourceError
 from utterloom.core.forecast import check_room, forecast, format_size
 from utterloom.core.interrupt import interrupt_held
-from utterloom.core.ledger import check_unique, read_drops, summarise
+from utterloom.core.ledger import check_unique, read_drops, summarise, write_drops
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.records import Drop
@@ -77,13 +77,31 @@ def pack(manifest: Path, corpus: Path, config: PackConfig) -> dict[str, Any]:
     identity = {"config": config.model_dump(mode="json", exclude={"workers", "attach"}), "manifest": prepared["fingerprint"],
                 "views": {view: prepared["view"]}}
     with building(corpus, "corpus", identity) as artifact:
-        if artifact.finished:
-            log.info(f"{corpus} is there already, packed from the same manifest with the same configuration")
-            return load_card(corpus, "corpus")
         tasks = plan(manifest, corpus, config, view)
-        write_shards(manifest, corpus, tasks, config.workers)
-        artifact.commit(_describe(corpus, tasks, config, view, prepared))
+        if not artifact.finished:
+            write_shards(manifest, corpus, tasks, config.workers)
+            artifact.commit(_describe(corpus, tasks, config, view, prepared))
+            return load_card(corpus, "corpus")
+    hurt = [task for task in tasks if not is_whole(corpus, task.name, STAGE)]
+    if hurt:
+        _mend(manifest, corpus, hurt, config)
+    else:
+        log.info(f"{corpus} is there already, packed from the same manifest with the same configuration")
     return load_card(corpus, "corpus")
+
+
+def _mend(manifest: Path, corpus: Path, hurt: list[ShardTask], config: PackConfig) -> None:
+    """Write shards again that are missing or cut: from the same recordings, they come out the same (truth 4)."""
+    card = load_card(corpus, "corpus")
+    log.info(f"{len(hurt)} of the {len(card['shards'])} shards of {corpus} are missing or cut, and are packed again")
+    wanted = {line["name"]: line for line in card["shards"]}
+    with amending(corpus):
+        write_shards(manifest, corpus, hurt, config.workers)
+        lines, _ = shard_lines(corpus, hurt)
+    changed = [line["name"] for line in lines if line != wanted[line["name"]]]
+    if changed:
+        raise CorpusError(f"{', '.join(changed)} of {corpus} came out otherwise than before: recordings have changed, or the "
+                          "packages that encode them", "pack into a new folder")
 
 
 def write_shards(manifest: Path, corpus: Path, tasks: list[ShardTask], num_workers: int | None) -> None:
@@ -226,15 +244,15 @@ def shard_lines(corpus: Path, tasks: list[ShardTask]) -> tuple[list[dict[str, An
                    "seconds_ok": round(sum(line["seconds"] for line in lines), 3), "reasons": summarise(drops)}
 
 
-def keep_drops(manifest: Path, corpus: Path) -> None:
+def keep_drops(drops: list[Drop], corpus: Path) -> None:
     """What was dropped on the way to a manifest goes with the corpus: beside what is there, under the next number."""
-    for path in sorted((manifest / layout.DROPPED).glob("*.parquet")):
-        content, stage = path.read_bytes(), path.stem.rpartition("-")[0]
+    by_stage: dict[str, list[Drop]] = {}
+    for drop in drops:
+        by_stage.setdefault(drop.stage, []).append(drop)
+    for stage, members in by_stage.items():
         there = sorted((corpus / layout.DROPPED).glob(f"{stage}-[0-9]*.parquet"))
-        if any(other.read_bytes() == content for other in there):
-            continue
-        with atomic_write(corpus / layout.DROPPED / f"{stage}-{len(there):05d}.parquet") as file:
-            file.write(content)
+        if not any(read_drops(corpus, [path.name]) == members for path in there):  # killed right after this
+            write_drops(corpus / layout.DROPPED / f"{stage}-{len(there):05d}.parquet", members)
 
 
 def totals(corpus: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
@@ -254,7 +272,7 @@ def totals(corpus: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
 def _describe(corpus: Path, tasks: list[ShardTask], config: PackConfig, view: str, prepared: dict[str, Any]) -> dict[str, Any]:
     """The card, from the shards that are there; and the dataset card."""
     shards, ledger = shard_lines(corpus, tasks)
-    keep_drops(Path(tasks[0].manifest), corpus)
+    keep_drops(read_drops(Path(tasks[0].manifest)), corpus)
     card = {
         **totals(corpus, shards), "languages": prepared["languages"], "ledger": [prepared["ledger"], ledger],
         "layers": {"audio": {"kind": "audio", "format": "flac", "rate_hz": config.sample_rate_hz, "channels": 1, "bits": 16}},
@@ -340,6 +358,10 @@ def explain(card: dict[str, Any]) -> list[str]:
              f"{sum(shard['audio_bytes'] for shard in card['shards']) / 1e6:,.1f} MB in {len(card['shards'])} shards"]
     for name, split in card["splits"].items():
         lines.append(f"  {name:<6} {split['utterances']:>7,} utterances  {format_duration(split['hours'] * 3600):>14}")
+    for pair, shared in (card["prepared"].get("overlaps") or {}).items():
+        named = [f"{count:,} {key}{'s' if count != 1 else ''}" for key, count in shared.items() if count]
+        if named:
+            lines.append(f"  {pair} share {', '.join(named)}")
     for told in card.get("attached", []):
         lines.append(f"  attached later: {told['added']:,} utterances added, {told['moved']:,} moved to another split")
     for stage in card["ledger"]:

@@ -119,7 +119,7 @@ class PrepareConfig(Config):
     expect: dict[str, int] | int | None = None
     """how many utterances the source is said to hold, in all or by split ({train: 500, dev: 50}); refused when it differs"""
     splits: str | None = None
-    """table of the columns id and split that overrules the source's splits"""
+    """table of the columns id and split that overrules the source's splits; `none` forgets these, to make new ones"""
     dev: float | str = 0.1
     """without a dev split: the fraction of training seconds to hold out, or a list of ids (a file, or a packaged name)"""
     test: float = Field(0.0, ge=0, lt=1)
@@ -140,6 +140,12 @@ class PrepareConfig(Config):
     """utterances without transcript"""
     verdicts: list[str] = []
     """what people said of samples (prepare sample): its folder, its sheet, or what the page saved; several as [a,b]"""
+
+    @field_validator("verdicts", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
     quality: QualityConfig | None = None
     """what an utterance must be to stay"""
     audio: str | None = None

@@ -402,6 +402,8 @@ def broken_quoting() -> Filter:
             return f"the text holds a {'line break' if chr(10) in text else 'tab'}: are these several rows of a table in one?"
         if len(text) > 1 and text[0] == text[-1] == '"' and '""' in text:
             return f"the text {text[:60]!r} still has the quotes of the table that it was in"
+        if '""' in text.strip('"'):
+            return f"the text {text[:60]!r} has doubled quotes, as a table writes them"
         if text.count('"') == 1 and text[:1] == '"':
             return f"the text {text[:60]!r} begins with a quote that never ends"
         return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from utterloom.core.errors import ConfigError, did_you_mean
+from utterloom.core.errors import ConfigError
 from utterloom.core.records import Drop, Utterance
 from utterloom.prepare import quality
 from utterloom.prepare.audit import whole_corpus
@@ -15,8 +15,10 @@ from utterloom.prepare.audit.measure import Measured
 from utterloom.prepare.config import QualityConfig
 from utterloom.prepare.filters import Filter
 from utterloom.prepare.quality import Histogram, Predicate, Sieve
+from utterloom.prepare.review.verdicts import REVIEWED
 
 HARD = "hard"
+HEARD_GOOD = ("good", "fix")  # verdicts of somebody who listened, in the attribute `reviewed`
 SCORES = {"text unlike the hypothesis": "similarity", "high word error rate": "wer"}  # kept with the utterance (E5, S6)
 
 
@@ -31,6 +33,7 @@ class Selected:
     by_split: dict[str, Counter[str]] = field(default_factory=dict)
     plots: list[Histogram] = field(default_factory=list)
     num_hard: int = 0
+    num_heard: int = 0
 
     def rows(self) -> list[dict[str, Any]]:
         """For the card: what came to each predicate, what it let through, and what it took, of which splits."""
@@ -47,8 +50,9 @@ def predicates(utterances: Sequence[Utterance], config: QualityConfig, view: str
     on_text = config.similarity is not None or config.wer is not None
     if on_text and not any(config.hypothesis in utterance.attributes for utterance in utterances):
         there = sorted({name for utterance in utterances for name in utterance.attributes})
+        columns = f"the source's other columns are {', '.join(there)}" if there else "the source has no columns besides its own"
         raise ConfigError(f"quality.hypothesis={config.hypothesis}: no utterance has this column",
-                          did_you_mean(config.hypothesis, there) if there else "the source has no columns besides its own")
+                          f"{columns}; similarity and wer need one with what a recogniser heard")
     asked: list[tuple[Any, Any]] = [
         (config.needs_audio or None, lambda _: quality.not_decodable(measured)),
         (config.claimed_s, lambda limit: quality.not_as_long_as_claimed(measured, limit)),
@@ -72,7 +76,10 @@ def predicates(utterances: Sequence[Utterance], config: QualityConfig, view: str
 
 def select(utterances: Sequence[Utterance], config: QualityConfig, view: str, measured: quality.Measurements) -> Selected:
     """Ask every predicate of what the ones before let through. Counts are asserted (E-P9); dev and test are asked like train, and
-    what they lose is counted by split (E-P12, C-P12)."""
+    what they lose is counted by split (E-P12, C-P12). What somebody has heard and found good is not asked."""
+    everyone = utterances
+    heard = {u.id for u in everyone if u.attributes.get(REVIEWED) in HEARD_GOOD}
+    utterances = [u for u in everyone if u.id not in heard]
     chain = [_remembering(step, utterances) for step in predicates(utterances, config, view, measured)]
     plots = [quality.histogram(step, utterances) for step in chain if isinstance(step, Predicate)]
     scored = _scored(utterances, chain)
@@ -81,12 +88,17 @@ def select(utterances: Sequence[Utterance], config: QualityConfig, view: str, me
     by_split: dict[str, Counter[str]] = {sieve.reason: Counter() for sieve in sifted.sieves}
     for drop in sifted.drops:
         by_split[drop.reason][splits[drop.id]] += 1
-    if config.failing == "drop":
-        return Selected(sifted.kept, sifted.drops, sifted.sieves, by_split, plots)
     failed = {drop.id: f"{drop.reason}: {drop.detail}" for drop in sifted.drops}
-    kept = [utterance.with_(split=HARD, attributes={**utterance.attributes, HARD: failed[utterance.id]})
-            if utterance.id in failed else utterance for utterance in scored]
-    return Selected(kept, [], sifted.sieves, by_split, plots, len(failed))
+    asked = {utterance.id: utterance for utterance in scored}
+    kept = []
+    for utterance in everyone:
+        now = asked.get(utterance.id, utterance)
+        if utterance.id not in failed:
+            kept.append(now)
+        elif config.failing == "hard":
+            kept.append(now.with_(split=HARD, attributes={**now.attributes, HARD: failed[now.id]}))
+    drops = sifted.drops if config.failing == "drop" else []
+    return Selected(kept, drops, sifted.sieves, by_split, plots, len(failed) - len(drops), len(heard))
 
 
 def _remembering(step: Filter | Predicate, utterances: Sequence[Utterance]) -> Filter | Predicate:

@@ -17,6 +17,7 @@ from utterloom.core.records import Utterance, canonical_split
 from utterloom.shards import layout
 
 LISTS_FOLDER = "lists"
+FORGET = "none"  # what `splits` says to make the source's own splits anew
 MOST_MENDS, NEAR_ENOUGH = 20, 0.02  # nearer would make every seed choose the same
 
 
@@ -68,7 +69,7 @@ def listed_splits(path: Path) -> dict[str, str]:
         except IndexError:
             raise ConfigError(f"splits={path}, line {number}: {len(row)} cells, where the first line has {len(names)}") from None
         if complaint := layout.split_complaint(split):
-            raise ConfigError(f"splits={path}, line {number}: {complaint}")
+            raise ConfigError(f"splits={path}, line {number}: {complaint}", "write a split, or take the line out")
         if found.setdefault(utterance_id, split) != split:
             before = found[utterance_id]
             raise ConfigError(f"splits={path}, line {number}: {utterance_id!r} is in {split} here and in {before} above")

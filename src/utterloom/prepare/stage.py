@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["JoinConfig", "PrepareConfig", "SampleConfig", "audit", "explain", "prepare", "probe_all"]
 
 STAGE = "prepare"
-AUDIT_FOLDER, QUALITY_FOLDER, PROOF_FILE = "audit", "quality", "splits.parquet"
+AUDIT_FOLDER, QUALITY_FOLDER, QUALITY_PAGE, PROOF_FILE = "audit", "quality", "quality.html", "splits.parquet"
 PROVEN_KEYS = ("speaker", "session", "recording")
 PROBED_AT_ONCE = 64
 ROW_GROUP_ROWS = 1024
@@ -66,7 +66,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
     is_name = getattr(corpus_reader, "takes_names", False) and not source.exists()
     place = source if is_name else source.resolve()
     listed = splits.listed_ids(config.dev) if isinstance(config.dev, str) else None
-    overruled = splits.listed_splits(Path(config.splits)) if config.splits else None
+    overruled = splits.listed_splits(Path(config.splits)) if config.splits not in (None, splits.FORGET) else None
     said = verdicts.read_verdicts(*map(Path, config.verdicts)) if config.verdicts else {}
     identity = {
         "config": config.model_dump(mode="json", exclude={"workers"}), "reader": reader_name, "source": str(place),
@@ -259,9 +259,15 @@ def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareC
         filters.no_text(config.unlabelled == "keep"), filters.empty_view(), filters.too_short(config.min_s)], STAGE)
     del whole
     decided, drops = _Decided(sifted.kept, review=review), rejected + sifted.drops
+    if config.splits == splits.FORGET:
+        decided.kept = [u if u.split is None else u.with_(split=None) for u in decided.kept]
+        decided.notes.append("the source's own splits were forgotten (splits=none)")
     if overruled is not None:
         decided.kept, unknown = splits.overrule(decided.kept, overruled)
-        decided.notes.append(f"the splits are those of {config.splits}")
+        num_listed = len(overruled) - len(unknown)
+        rest = len(decided.kept) - num_listed
+        decided.notes.append(f"the splits of {num_listed:,} utterances are those of {config.splits}"
+                             + (f"; the other {rest:,} have the source's" if rest else ""))
         if unknown:
             decided.notes.append(f"{len(unknown):,} of its {len(overruled):,} ids are not here, such as {unknown[0]!r}")
     if config.too_long in ("drop", "error") and config.trim_s is None:  # before hours of decoding
@@ -273,6 +279,9 @@ def _decided(items: Iterable[Utterance | Drop], ledger: Ledger, config: PrepareC
         _plot(selected, manifest)
         decided.kept, decided.quality = selected.kept, selected.rows()
         drops += selected.drops
+        if selected.num_heard:
+            decided.notes.append(f"{selected.num_heard:,} utterances that somebody heard and found good were not asked for "
+                                 "quality limits")
         if selected.num_hard:
             decided.notes.append(f"{selected.num_hard:,} utterances that fail a quality limit are the split {selection.HARD!r}: "
                                  "what it measures are faults of the corpus as much as of a model")
@@ -311,7 +320,7 @@ def _plot(selected: selection.Selected, manifest: Path) -> None:
 
     with output_errors(manifest):
         (manifest / QUALITY_FOLDER).mkdir(exist_ok=True)
-    write_thresholds(selected.plots, selected.rows(), manifest / QUALITY_FOLDER / "quality.html", manifest.name)
+    write_thresholds(selected.plots, selected.rows(), manifest / QUALITY_FOLDER / QUALITY_PAGE, manifest.name)
 
 
 def _check_expected(drafts: Sequence[Utterance], ledger: Ledger, expect: dict[str, int] | int | None) -> None:
@@ -336,7 +345,8 @@ def _split(utterances: list[Utterance], config: PrepareConfig, listed: list[str]
     there = {u.split for u in utterances}
     fractions: dict[str, float] = {}
     if "dev" in there:
-        notes.append("the dev split is the source's own" if config.splits is None else "the dev split is the table's")
+        notes.append("the dev split is the source's own" + ("" if config.dev == 0.1 and config.group_by == list(PROVEN_KEYS)
+                                                             else "; splits=none makes a new one by dev= and group_by="))
     elif listed is not None:
         utterances, unknown = splits.hold_out_listed(utterances, listed)
         if unknown:
@@ -443,6 +453,9 @@ def explain(card: dict[str, Any]) -> list[str]:
         lines += [f"  {line}" for line in verdicts.explain_verdicts(card["review"])]
     for row in card["ledger"]["reasons"]:
         lines.append(f"  dropped {row['utterances']:,}: {row['reason']}, for example {row['example']}")
+    if limits := card.get("quality"):
+        lines.append(f"  quality limits: {limits[0]['in']:,} in, {limits[-1]['out']:,} within all of them; where they lie: "
+                     f"{QUALITY_FOLDER}/{QUALITY_PAGE} in this folder")
     lost: Counter[str] = Counter()
     for row in card.get("quality") or []:
         lost.update({name: count for name, count in row["failed_by_split"].items() if name != "train"})

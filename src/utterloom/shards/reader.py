@@ -293,7 +293,7 @@ def _plain(column: str, value: Any) -> Any:
     return dict(tuple(pair.values()) if isinstance(pair, dict) else pair for pair in value or [])
 
 
-VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; packing again into a new folder repairs it"
+VERIFY_HINT = "`utterloom verify CORPUS` lists all that is hurt; remove these files and pack the same manifest again"
 
 
 def verify(corpus: Corpus, on_shard: Any = None) -> list[Damage]:

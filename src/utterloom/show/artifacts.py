@@ -51,8 +51,22 @@ def manifest(place: Place) -> Explained:
         ("text view", f"{card['view']}, {_characters(card['characters'])}"),
         ("recorded as", _formats(card["formats"])),
         ("durations", _spread(seconds)),
-        ("one of them", _one_of_them(place, example)),
+        ("one of them", _one_of_them(place, example)), ("audit", _audited(place.path)),
         ("next", command("utterloom", "pack", place.path, "CORPUS"))])]
+
+
+def _audited(manifest: Path) -> str | None:
+    """What an audit of it said, and where."""
+    from utterloom.prepare.audit.findings import PAGE_FILE, SUMMARY_FILE
+    from utterloom.prepare.stage import AUDIT_FOLDER
+
+    path = manifest / AUDIT_FOLDER / SUMMARY_FILE
+    if not path.is_file():
+        return None
+    told = read_json(path)
+    worst = ", ".join(f"{row['utterances']:,} {row['reason']}" for row in told["findings"][:4])
+    return f"{told['named']:,} of {told['utterances']:,} with something to look at{f' ({worst})' if worst else ''}: " \
+           f"{path.with_name(PAGE_FILE)}"
 
 
 def _characters(counts: dict[str, int]) -> str:

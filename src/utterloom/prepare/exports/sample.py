@@ -202,7 +202,9 @@ def _asked_for(utterances: list[Utterance], config: SampleConfig) -> list[Uttera
     valued = [u for u in there if _value(u, config.by) is not None]
     if not valued:
         names = sorted({name for u in there for name, value in u.attributes.items() if _number(value) is not None})
-        raise ConfigError(f"by={config.by}: no utterance has this attribute as a number", did_you_mean(config.by, names))
+        scored = "similarity and wer are there once asked for: prepare manifest … quality.similarity=0.8 quality.failing=hard"
+        raise ConfigError(f"by={config.by}: no utterance has this attribute as a number",
+                          did_you_mean(config.by, names) if names else scored)
     if len(valued) < len(there):
         log.info(f"{len(there) - len(valued):,} of {len(there):,} utterances have no {config.by} and are not chosen from")
     return valued

@@ -13,17 +13,21 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utterloom.core.errors import SourceError, did_you_mean
 from utterloom.core.records import Drop, Span, Utterance, canonical_split
+from utterloom.prepare.readers.channels import channels_meant
 from utterloom.store.objects import Objects, as_url, fetch, read_object
 
 STAGE = "prepare"
 REQUIRED = ("id", "path")
+CHANNEL = "channel"
 OPTIONAL = ("text", "speaker", "session", "language", "split", "start", "end")
 ALSO_CALLED = {"path": ("wav", "audio", "file_name"), "text": ("wrd", "transcript", "sentence"),
                "speaker": ("spk_id", "speaker_id")}
@@ -52,6 +56,9 @@ class TableReader:
 
     def read(self, source: Path) -> Iterator[Utterance | Drop]:
         """In the order of the table. Raises SourceError for recordings in a store without a folder for copies."""
+        yield from _on_channels(self._read(source))
+
+    def _read(self, source: Path) -> Iterator[Utterance | Drop]:
         url = as_url(str(source))
         base = (self._root or (url.rpartition("/")[0] if url else str(source.parent))).rstrip("/") or "/"
         items = (_utterance(base, row) for row in _rows(source))
@@ -86,6 +93,25 @@ class TableReader:
                 yield Drop(item.id, STAGE, "recording missing", copy or f"there is no {path}{near}", None, path)
 
 
+def _on_channels(items: Iterable[Utterance | Drop]) -> Iterator[Utterance | Drop]:
+    """A column `channel` says which one is heard, where all that it says of a recording are names of channels."""
+    items = list(items)
+    labels: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, Utterance) and CHANNEL in item.attributes:
+            labels[item.spans[0].path].append(item.attributes[CHANNEL])
+    meant: dict[str, dict[str, int | None]] = {}
+    for path, found in labels.items():
+        with suppress(ValueError):  # a channel of another kind, such as a broadcaster
+            meant[path] = channels_meant(found, Path(path))
+    for item in items:
+        if isinstance(item, Utterance) and CHANNEL in item.attributes and (known := meant.get(item.spans[0].path)):
+            channel = known[item.attributes[CHANNEL]]
+            yield item if channel is None else item.with_(spans=(replace(item.spans[0], channel=channel),))
+        else:
+            yield item
+
+
 def _is_remote(utterance: Utterance) -> bool:
     return "://" in utterance.spans[0].path and not utterance.spans[0].path.startswith(("http://", "https://"))
 
@@ -106,10 +132,13 @@ def _content(source: Path) -> bytes:
 
 
 def _rows(source: Path) -> Iterator[Row]:
+    content = _content(source)
+    encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
     try:
-        text = _content(source).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{source} is not UTF-8 (byte {error.start})", "convert it: iconv -f LATIN1 -t UTF-8 …") from None
+        raise SourceError(f"{source} is not UTF-8 (byte {error.start})",
+                          f"convert it: iconv -f {encoding} -t UTF-8 {source.name} > new.tsv") from None
     if not text.strip():
         raise SourceError(f"{source} is empty")
     suffix = source.suffix.lower()
@@ -123,7 +152,9 @@ def _rows(source: Path) -> Iterator[Row]:
 def _table_rows(source: Path, text: str, is_csv: bool) -> Iterator[Row]:
     # TSV as the field writes it: no quoting, so that a lone quotation mark in a transcript harms nothing.
     lines = io.StringIO(text, newline="")
-    table = csv.reader(lines) if is_csv else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    first_line = text.partition("\n")[0]
+    separator = ";" if first_line.count(";") > first_line.count(",") else ","  # of spreadsheets where the comma is in numbers
+    table = csv.reader(lines, delimiter=separator) if is_csv else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         header = _named([name.strip().lower() for name in next(table)])
         _check_columns(source, header)

@@ -175,11 +175,13 @@ def apply_verdicts(
             else:
                 kept.append(_judged(utterance, verdict))
     counts = Counter(verdict.verdict for verdict in applied)
+    # A share is of the sample, also of those that left since: the bad ones are the first to leave.
+    judged = [verdict for utterance_id, verdict in verdicts.items() if utterance_id not in stale]
     num_absent = len(verdicts) - len(applied) - len(stale)
     return kept, drops, {
         "counts": {word: counts[word] for word in VERDICTS}, "stale": len(stale), "stale_examples": stale[:3], "absent": num_absent,
-        "shares": [_shares(order, [verdict for verdict in applied if verdict.order == order])
-                   for order in dict.fromkeys(verdict.order for verdict in applied)]}
+        "shares": [_shares(order, [verdict for verdict in judged if verdict.order == order])
+                   for order in dict.fromkeys(verdict.order for verdict in judged)]}
 
 
 def _judged(utterance: Utterance, verdict: Verdict) -> Utterance:

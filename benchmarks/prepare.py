@@ -52,8 +52,8 @@ def make(folder: Path, num_utterances: int) -> None:
     """A manifest as `prepare` leaves it, written directly: its audio does not matter here."""
     from utterloom.core.artifact import building, sha256_of
     from utterloom.core.records import Span, Utterance
-    from utterloom.prepare.stage import _write
     from utterloom.shards import layout
+    from utterloom.shards.manifest import write
     from utterloom.text.normalisers import normaliser
 
     files, draw, view = recordings(folder / "audio"), random.Random(0), normaliser("basic")
@@ -68,7 +68,7 @@ def make(folder: Path, num_utterances: int) -> None:
 
     identity = {"config": {}, "reader": "made", "source": "made", "view": view.view, "inputs": {}}
     with building(folder / "manifest", "manifest", identity) as artifact:
-        _write(folder / "manifest" / layout.MANIFEST_FILE, [utterance(number) for number in range(num_utterances)], "basic")
+        write(folder / "manifest" / layout.MANIFEST_FILE, [utterance(number) for number in range(num_utterances)], "basic")
         artifact.commit({"utterances_sha256": sha256_of(folder / "manifest" / layout.MANIFEST_FILE)})
 
 

@@ -196,7 +196,7 @@ def _counted(corpus: Corpus, view: str) -> dict[str, Any]:
                         values[name][key].add(value)
                 values[name]["recording"].update(span["path"] for span in found["spans"][number])
     for split in splits.values():
-        split["hours"] = round(split["hours"], 4)
+        split["hours"] = round(split["hours"], 6)
     shared = {f"{left}/{right}": {key: len(values[left][key] & values[right][key]) for key in KEYS}
               for left, right in combinations(sorted(values), 2)}
     order = sorted(splits, key=lambda name: (name != "train", name != "dev", name))

@@ -261,11 +261,11 @@ def totals(corpus: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
     for name in dict.fromkeys(layout.split_of(shard["name"]) for shard in shards):
         members = [shard for shard in shards if layout.split_of(shard["name"]) == name]
         splits[name] = {"utterances": sum(shard["utterances"] for shard in members),
-                        "hours": round(sum(shard["seconds"] for shard in members) / 3600, 4), "shards": len(members)}
+                        "hours": round(sum(shard["seconds"] for shard in members) / 3600, 6), "shards": len(members)}
     dropped = sorted((corpus / layout.DROPPED).glob("*.parquet"))
     return {
         "content": content_fingerprint(shards), "utterances": sum(shard["utterances"] for shard in shards), "splits": splits,
-        "hours": round(sum(shard["seconds"] for shard in shards) / 3600, 4), "shards": shards,
+        "hours": round(sum(shard["seconds"] for shard in shards) / 3600, 6), "shards": shards,
         "dropped": {f"{layout.DROPPED}/{path.name}": sha256_of(path) for path in dropped}}
 
 

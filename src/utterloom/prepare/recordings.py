@@ -16,7 +16,8 @@ from pathlib import Path
 from utterloom.core.errors import nearest
 from utterloom.store.members import is_there
 
-MOST_HINTS = 5  # comparing a name with all others of a large folder takes a second
+MOST_COMPARED = 50_000_000  # names, in all hints together: ten seconds
+ALIKE = 0.6
 
 
 def plain(name: str) -> str:
@@ -37,7 +38,7 @@ class Finder:
 
     def __init__(self) -> None:
         self._listings: dict[Path, Mapping[str, str]] = {}
-        self._hints = 0
+        self._num_compared = 0
 
     def find(self, wanted: str) -> str | None:
         """The path of the file itself, or of the one that looks the same; None when there is none, or several."""
@@ -47,13 +48,14 @@ class Finder:
         return str(found) if not rest and _is_file(found) else None
 
     def complaint(self, wanted: str) -> str:
-        """That it is not there, and (for the first few) what is."""
+        """That it is not there, and what is there of nearly that name."""
         message = f"there is no file {wanted}"
         folder, rest = self._walk(wanted)
-        if rest and folder.is_dir() and self._hints < MOST_HINTS:
-            self._hints += 1
-            near = nearest(rest[0], self._listing(folder).values())
-            message += f"; {folder} has {', '.join(repr(name) for name in near)}" if near else ""
+        if rest and self._num_compared < MOST_COMPARED and folder.is_dir():
+            names = self._listing(folder)
+            self._num_compared += len(names)
+            near = nearest(rest[0], names.values(), alike=ALIKE)
+            message += f"; {folder} has {', '.join(map(repr, near))}" if near else ""
         return message
 
     def _walk(self, wanted: str) -> tuple[Path, list[str]]:

@@ -6,43 +6,36 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utterloom.audio.probe import AudioInfo, probe
 from utterloom.core.artifact import atomic_write, building, fingerprint, output_errors, sha256_of
-from utterloom.core.errors import AudioError, MissingPackageError, SourceError
-from utterloom.core.interrupt import interrupt_held
+from utterloom.core.errors import SourceError
 from utterloom.core.ledger import DROPS_FOLDER, Ledger, check_unique, summarise, write_drops
 from utterloom.core.log import log
-from utterloom.core.progress import progress
-from utterloom.core.records import SPLITS, Drop, Span, Utterance
-from utterloom.core.timing import format_duration, seconds_to_samples
+from utterloom.core.records import SPLITS, Drop, Utterance
+from utterloom.core.timing import format_duration
 from utterloom.prepare import filters, joining, quality, sampling, selection, splits, statistics
 from utterloom.prepare.config import JoinConfig, PrepareConfig, SampleConfig
+from utterloom.prepare.probing import located, probed
 from utterloom.prepare.readers import reader
-from utterloom.prepare.recordings import Finder
 from utterloom.prepare.review import verdicts
-from utterloom.runners import LocalRunner
 from utterloom.runners.local import usable_cores
 from utterloom.shards import layout
+from utterloom.shards.manifest import write
 from utterloom.text.normalisers import normaliser
 
 if TYPE_CHECKING:
     from utterloom.prepare.audit.findings import Audit
     from utterloom.prepare.audit.measure import Measured
 
-__all__ = ["JoinConfig", "PrepareConfig", "SampleConfig", "audit", "explain", "prepare", "probe_all"]
+__all__ = ["JoinConfig", "PrepareConfig", "SampleConfig", "audit", "explain", "prepare"]
 
 STAGE = "prepare"
 AUDIT_FOLDER, QUALITY_FOLDER, QUALITY_PAGE, PROOF_FILE = "audit", "quality", "quality.html", "splits.parquet"
 PROVEN_KEYS = ("speaker", "session", "recording")
-PROBED_AT_ONCE = 64
-ROW_GROUP_ROWS = 1024
 REPORTED_CHARACTERS = 8
-ROWS_AT_ONCE = 32 * ROW_GROUP_ROWS
 
 
 @contextlib.contextmanager
@@ -87,9 +80,9 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         _check_expected(drafts, ledger, config.expect)
         labelled = _normalised(drafts, config)
         del drafts
-        labelled, missing, respelled = _located(labelled)
-        probed = _probed(labelled, missing, config.workers if config.workers is not None else usable_cores())
-        decided = _decided(probed, ledger, config, said, overruled, manifest)
+        labelled, missing, respelled = located(labelled)
+        items = probed(labelled, missing, config.workers if config.workers is not None else usable_cores())
+        decided = _decided(items, ledger, config, said, overruled, manifest)
         kept = decided.kept
         if not kept:
             reasons = "; ".join(f"{row['utterances']} {row['reason']} ({row['example']})" for row in summarise(ledger.drops)[:4])
@@ -113,7 +106,7 @@ def prepare(reader_name: str, source: Path, manifest: Path, config: PrepareConfi
         check_unique((u.id for u in kept), f"{manifest}")
         order = {name: number for number, name in enumerate(SPLITS)}
         kept.sort(key=lambda u: (order.get(u.split or "", len(order)), u.split or ""))  # stable: source order inside a split
-        _write(manifest / layout.MANIFEST_FILE, kept, config.view)
+        write(manifest / layout.MANIFEST_FILE, kept, config.view)
         card["proof"] = _prove(manifest / PROOF_FILE, kept, config)
         write_drops(manifest / DROPS_FOLDER / f"{STAGE}-00000.parquet", ledger.drops)
         artifact.commit({**card, "utterances_sha256": sha256_of(manifest / layout.MANIFEST_FILE)})
@@ -155,80 +148,6 @@ def _normalised(utterances: Iterable[Utterance], config: PrepareConfig) -> list[
         return utterance if is_so else utterance.with_(views=now, language=language)
 
     return [normalised(u) for u in utterances]
-
-
-def _located(utterances: list[Utterance]) -> tuple[list[Utterance], dict[str, str], dict[str, str]]:
-    """Utterances with the names that their recordings have on disk; {path: complaint} of those that are not there; and
-    {as written: as found} of those that were found under another spelling."""
-    finder = Finder()
-    found = {path: finder.find(path) for path in dict.fromkeys(span.path for u in utterances for span in u.spans)}
-    respelled = {wanted: path for wanted, path in found.items() if path is not None and path != wanted}
-    if respelled:
-        utterances = [u.with_(spans=tuple(replace(span, path=respelled.get(span.path, span.path)) for span in u.spans))
-                      for u in utterances]
-    return utterances, {path: finder.complaint(path) for path, there in found.items() if there is None}, respelled
-
-
-def _probed(utterances: list[Utterance], missing: dict[str, str], num_workers: int) -> Iterator[Utterance | Drop]:
-    """Every recording is opened once, in parallel; spans get integer samples. What cannot be opened is a Drop."""
-    found: dict[str, AudioInfo | str] = {path: f"missing\0{complaint}" for path, complaint in missing.items()}
-    unknown = dict.fromkeys(span.path for u in utterances for span in u.spans if span.sample_rate_hz is None)
-    paths = [path for path in unknown if path not in found]
-    chunks = [paths[start:start + PROBED_AT_ONCE] for start in range(0, len(paths), PROBED_AT_ONCE)]
-    # Starting processes takes longer than reading a few hundred headers.
-    runner = LocalRunner(num_workers if len(chunks) > 8 * num_workers else 0)
-    with progress("probing", len(paths), "recordings") as report:
-        num_probed = 0
-        for number, infos in runner.run(probe_all, chunks):
-            found.update(zip(chunks[number], infos, strict=True))
-            num_probed += len(infos)
-            report(num_probed)
-    for utterance in utterances:
-        yield _with_samples(utterance, found)
-
-
-def probe_all(paths: Sequence[str]) -> list[AudioInfo | str]:
-    """Headers of some recordings, or why one cannot be read. Runs in a worker."""
-    results: list[AudioInfo | str] = []
-    for path in paths:
-        try:
-            with interrupt_held():
-                results.append(probe(Path(path)))
-        except MissingPackageError as error:
-            results.append(f"needs a package\0{error.message} ({error.hint})")
-        except (AudioError, OSError) as error:
-            results.append(f"not readable\0{error.message if isinstance(error, AudioError) else error.strerror}")
-    return results
-
-
-def _with_samples(utterance: Utterance, found: dict[str, AudioInfo | str]) -> Utterance | Drop:
-    if all(span.sample_rate_hz is not None and span.path not in found for span in utterance.spans):
-        return utterance
-    spans = []
-    for span in utterance.spans:
-        if span.sample_rate_hz is not None and span.path not in found:
-            spans.append(span)
-            continue
-        info = found[span.path]
-        if isinstance(info, str):
-            reason, _, detail = info.partition("\0")
-            return Drop(utterance.id, STAGE, f"recording {reason}", detail, None, span.path)
-        rate = info.sample_rate_hz
-        start = seconds_to_samples(span.start_s, rate) if span.start_s is not None else 0
-        stop = seconds_to_samples(span.stop_s, rate) if span.stop_s is not None else info.num_samples
-        complaint = None
-        if start >= stop:
-            complaint = f"it starts at {start / rate:.3f} s and ends at {stop / rate:.3f} s"
-        elif start >= info.num_samples or stop > info.num_samples + rate // 100:  # a hundredth of a second of rounding is forgiven
-            complaint = f"it lasts from {start / rate:.3f} s to {stop / rate:.3f} s, the recording {info.duration_s:.3f} s"
-        if complaint:
-            return Drop(utterance.id, STAGE, "span outside the recording", complaint, None, span.path)
-        if span.channel is not None and not 0 <= span.channel < info.num_channels:
-            channels = "1 channel" if info.num_channels == 1 else f"{info.num_channels} channels"
-            return Drop(utterance.id, STAGE, "channel not in the recording", f"channel {span.channel + 1} is wanted and the "
-                        f"recording has {channels}", (stop - start) / rate, span.path)
-        spans.append(Span(span.path, start, min(stop, info.num_samples), rate, info.num_channels, span.channel))
-    return utterance.with_(spans=tuple(spans))
 
 
 @dataclass
@@ -388,7 +307,7 @@ def _sampled(utterances: list[Utterance], sample: SampleConfig, seed: int) -> tu
         raise SourceError(f"sample.split={sample.split}: no utterance is in this split", f"there are: {', '.join(names)}")
     taken = {u.id for u in sampling.take(there, seed, sample.hours, sample.utterances, sample.gigabytes)}
     told = {"split": sample.split, "from": len(there), "to": len(taken),
-            "hours_from": round(sum(u.duration_s for u in there) / 3600, 4)}
+            "hours_from": round(sum(u.duration_s for u in there) / 3600, 6)}
     return [u for u in utterances if u.split != sample.split or u.id in taken], told
 
 
@@ -400,36 +319,6 @@ def _describe(utterances: list[Utterance], ledger: Ledger, config: PrepareConfig
         "vocabulary": statistics.vocabulary(utterances, config.view),
         "view_report": statistics.what_the_view_changed(utterances, config.view),
         "overlaps": splits.overlaps(utterances, config.view)}
-
-
-def _write(path: Path, utterances: list[Utterance], view: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = layout.manifest_schema([view])
-    with atomic_write(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for start in range(0, len(utterances), ROWS_AT_ONCE):
-            # by columns: a million rows as dictionaries take minutes
-            columns = _columns(utterances[start:start + ROWS_AT_ONCE], view, schema)
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROW_GROUP_ROWS)
-
-
-def _columns(utterances: list[Utterance], view: str, schema: Any) -> list[Any]:
-    import pyarrow as pa
-
-    spans = [span for u in utterances for span in u.spans]
-    struct = schema.field("spans").type.value_type
-    flat = pa.StructArray.from_arrays(
-        [pa.array([getattr(span, field.name) for span in spans], field.type) for field in struct], fields=list(struct))
-    ends = accumulate((len(u.spans) for u in utterances), initial=0)
-    columns: dict[str, Any] = {
-        name: [getattr(u, name) for u in utterances]
-        for name in ("id", "text", "speaker", "session", "language", "split", "duration_s")}
-    columns[layout.view_column(view)] = [u.views.get(view) for u in utterances]
-    columns["attributes"] = [list(u.attributes.items()) for u in utterances]
-    columns["spans"] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
-    return [columns[field.name].cast(field.type) if field.name == "spans" else pa.array(columns[field.name], field.type)
-            for field in schema]
 
 
 def explain(card: dict[str, Any]) -> list[str]:

@@ -22,15 +22,15 @@ def totals(utterances: Sequence[Utterance]) -> dict[str, Any]:
     for utterance in utterances:
         members[utterance.split or "train"].append(utterance)
     table = {name: {"utterances": len(members[name]), "hours": _hours(members[name]),
-                    "hours_unique": round(unique_s(members[name]) / 3600, 4),
+                    "hours_unique": round(unique_s(members[name]) / 3600, 6),
                     "speakers": len({u.speaker for u in members[name] if u.speaker}) or None}
              for name in sorted(members, key=lambda name: (name != "train", name != "dev", name))}
-    return {"utterances": len(utterances), "hours": _hours(utterances), "hours_unique": round(unique_s(utterances) / 3600, 4),
+    return {"utterances": len(utterances), "hours": _hours(utterances), "hours_unique": round(unique_s(utterances) / 3600, 6),
             "splits": table}
 
 
 def _hours(utterances: Iterable[Utterance]) -> float:
-    return round(math.fsum(u.duration_s for u in utterances) / 3600, 4)
+    return round(math.fsum(u.duration_s for u in utterances) / 3600, 6)
 
 
 def unique_s(utterances: Iterable[Utterance]) -> float:

@@ -120,7 +120,7 @@ def export(manifest: Path, out: Path, config: SampleConfig) -> dict[str, Any]:
             before.save()
         seconds = math.fsum(item.duration_s for item in items)
         artifact.commit({
-            "sample": name, "order": order, "utterances": len(items), "hours": round(seconds / 3600, 4),
+            "sample": name, "order": order, "utterances": len(items), "hours": round(seconds / 3600, 6),
             "speakers": len({item.speaker for item in items if item.speaker}) or None, "left_out": left_out,
             "sent_before": chosen["sent_before"], "left": chosen["left"], "items_sha256": sha256_of(out / ITEMS_FILE)})
     return load_card(out, KIND)

@@ -431,11 +431,11 @@ def _committed(
     own = {"stage": STAGE, "in": prepared["utterances"], "ok": total["utterances"], "dropped": len(ordered),
            "seconds_ok": round(seconds, 3), "reasons": summarise(ordered)}
     return {
-        "utterances": total["utterances"], "hours": round(seconds / 3600, 4), "recordings": len(recordings),
+        "utterances": total["utterances"], "hours": round(seconds / 3600, 6), "recordings": len(recordings),
         "languages": sorted(languages), "joined": total["joined"], "respaced": table.num_respaced, "names_below": naming.root,
         "audio_bytes": total["bytes"], "transcripts_sha256": sha256_of(out / TRANSCRIPTS), "ledger": [prepared["ledger"], own],
         "audio": {"format": config.format, "bits": 16, "sample_rate_hz": config.sample_rate_hz, "channels": config.channels},
-        "splits": {name: {"utterances": split["utterances"], "hours": round(split["seconds"] / 3600, 4)}
+        "splits": {name: {"utterances": split["utterances"], "hours": round(split["seconds"] / 3600, 6)}
                    for name, split in splits.items()}}
 
 

@@ -28,12 +28,11 @@ from utterloom.core.records import Drop, Span, Utterance
 from utterloom.core.timing import seconds_to_samples
 from utterloom.prepare.readers.channels import channels_meant
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
-from utterloom.prepare.recordings import MOST_HINTS, plain
+from utterloom.prepare.recordings import ALIKE, MOST_COMPARED, plain
 
 STAGE = "prepare"
 MICROSECONDS_HZ = 1_000_000
 SURELY_EXACT = 1e12  # microseconds: below, a float is off by no more than a ten-thousandth of one
-MOST_COMPARED = 10_000  # comparing a name with more takes too long to do for each that is missing
 _SEGMENT_ID = re.compile(
     r"(?P<recording>.+)_(?P<start>\d+(?:\.\d{1,6})?)-(?P<stop>\d+(?:\.\d{1,6})?)(?:~(?P<copy>[1-9]\d*))?", re.DOTALL | re.ASCII)
 _LOCAL_SPEAKER = re.compile(r"speaker[\s_-]*(?:\d+|[a-z])", re.IGNORECASE)
@@ -195,7 +194,7 @@ class Recordings:
         except OSError as error:
             raise SourceError(f"{source} cannot be read: {error.strerror}") from None
         self.audio = [path for path in self.files if path.suffix.lower() in AUDIO_SUFFIXES]
-        self._num_hints = 0
+        self._num_compared = 0
         self._paths = set(self.audio)
         self._folders = {path.parent for path in self.audio}
         self._by_name = _grouped(self.audio, self.name_of)
@@ -245,9 +244,8 @@ class Recordings:
             if files:
                 (file,) = files
                 return Found(self.name_of(file), file if is_exact else file.with_name(stem.name + file.suffix), file)
-        self._num_hints += 1
-        is_told = self._num_hints <= MOST_HINTS and len(self.audio) <= MOST_COMPARED
-        near = nearest(stem.name, (file.stem for file in self.audio)) if is_told else []
+        self._num_compared += len(self.audio)
+        near = nearest(stem.name, (file.stem for file in self.audio), alike=ALIKE) if self._num_compared <= MOST_COMPARED else []
         return Found(name, None, None, f"there is no recording {wanted!r} in {self.folder}" +
                      (f"; names that look like it: {', '.join(near)}" if near else ""))
 

@@ -325,7 +325,7 @@ def explain(card: dict[str, Any]) -> list[str]:
     """What a person wants to know of a manifest, as lines."""
     lines = [f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}{_repeated(card)}"]
     for name, split in card["splits"].items():
-        speakers = f", {split['speakers']} speakers" if split["speakers"] else ""
+        speakers = f", {split['speakers']} speaker{'s' if split['speakers'] != 1 else ''}" if split["speakers"] else ""
         lines.append(f"  {name:<6} {split['utterances']:>7,} utterances  {format_duration(split['hours'] * 3600):>14}{speakers}"
                      f"{_unknown_words(card['vocabulary'].get(name, {}))}")
     lines += [f"  {note}" for note in card["notes"]]
@@ -376,5 +376,6 @@ def _proven(card: dict[str, Any]) -> list[str]:
     keys = card["proof"]["keys"]
     apart = [f"{key} ({told['values']:,})" for key, told in keys.items() if told["values"] and not told["in_several_splits"]]
     lines = [f"no value in two splits: {', '.join(apart)}; every one is listed in {card['proof']['file']}"] if apart else []
-    silent = [f"{told['utterances_without']:,} name no {key}" for key, told in keys.items() if told["utterances_without"]]
+    silent = [f"{told['utterances_without']:,} name no {key}" for key, told in keys.items()
+              if told["utterances_without"] and told["values"]]
     return [*lines, f"{', '.join(silent)}: of these nothing is proven"] if silent else lines

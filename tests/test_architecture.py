@@ -29,7 +29,6 @@ MAY_BE_HEAVY = ("utterloom.models", "utterloom.batches.collate", "utterloom.engi
                 "utterloom.train", "utterloom.evaluate", "utterloom.export")
 LONGEST_LINES = 500
 MAY_BE_LONG = {
-    "utterloom.audio.decode": "one class for each decoder that samples can come from, and what they have in common",
     "utterloom.demo.sentences": "lists of words",
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "shared"}

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from utterloom.audio import container
-from utterloom.audio import decode as decode_module
+from utterloom.audio import container, ffmpeg, sndfile
 from utterloom.audio.decode import decode, decode_flac_into, open_recording, to_mono
 from utterloom.core.errors import AudioError, MissingPackageError
 
@@ -260,7 +259,8 @@ def test_flac_of_a_streaming_writer_is_read_to_its_end() -> None:
 )
 @pytest.mark.parametrize("near_s", [0.0, 10.0])
 def test_range_is_the_slice_of_the_whole(format: str, subtype: str, near_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "NEAR_S", near_s)  # 0: always seek
+    for module in (sndfile, ffmpeg):
+        monkeypatch.setattr(module, "NEAR_S", near_s)  # 0: always seek
     data = written(noise(12 * RATE_HZ, 2), format, subtype)
     check_ranges(data, decode(data)[0])
 
@@ -271,7 +271,8 @@ def test_range_of_a_real_recording_is_the_slice_of_the_whole(name: str, monkeypa
     # libsndfile alone: p001.ogg comes displaced in its last page; LJ001-0003.mp3 lacks bits of frames before the range.
     if name[-3:] not in {"mp3", "ogg"}:
         pytest.importorskip("av")
-    monkeypatch.setattr(decode_module, "NEAR_S", 0.0)
+    for module in (sndfile, ffmpeg):
+        monkeypatch.setattr(module, "NEAR_S", 0.0)
     path = INGEST / "audio" / name
     check_ranges(path, decode(path)[0])
 
@@ -366,7 +367,8 @@ def test_what_lies_before_the_cut_is_delivered(format: str) -> None:
 
 
 def test_damage_in_m4a_hurts_the_ranges_behind_it_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "NEAR_S", 0.0)
+    for module in (sndfile, ffmpeg):
+        monkeypatch.setattr(module, "NEAR_S", 0.0)
     samples_sc = noise(10 * RATE_HZ)
     data = bytearray(encoded(samples_sc, "ipod", "alac", "s16p"))
     middle = len(data) // 2

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utterloom.audio import spans as spans_module
-from utterloom.audio.decode import Recording, decode, to_mono
+from utterloom.audio.decode import decode, to_mono
+from utterloom.audio.recording import Recording
 from utterloom.audio.resample import resample
 from utterloom.audio.spans import SpanReader
 from utterloom.core.errors import AudioError

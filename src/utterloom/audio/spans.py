@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from utterloom.audio.decode import Recording, open_recording, to_mono
+from utterloom.audio.decode import open_recording, to_mono
+from utterloom.audio.recording import Recording
 from utterloom.audio.resample import resample
 from utterloom.core.errors import AudioError
 

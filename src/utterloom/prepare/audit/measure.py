@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from utterloom.audio.decode import Recording, open_recording, to_mono
+from utterloom.audio.decode import open_recording, to_mono
+from utterloom.audio.recording import Recording
 from utterloom.core.errors import AudioError, MissingPackageError
 from utterloom.core.records import Span
 from utterloom.core.timing import seconds_to_samples

@@ -10,7 +10,7 @@ import soundfile
 
 from tests.conftest import Spoken
 from utterloom.core.errors import SourceError
-from utterloom.prepare import stage
+from utterloom.prepare import probing, stage
 from utterloom.prepare.readers.manifest import ManifestReader
 from utterloom.prepare.stage import PrepareConfig, SampleConfig, prepare
 from utterloom.shards import layout
@@ -22,7 +22,7 @@ def test_it_gives_the_same_manifest_and_opens_nothing(
     def opened(path: Path) -> None:
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr(stage, "probe", opened)
+    monkeypatch.setattr(probing, "probe", opened)
     card = prepare("manifest", spoken.manifest, tmp_path / "again", PrepareConfig(workers=0))
     before, after = (pq.read_table(folder / layout.MANIFEST_FILE) for folder in (spoken.manifest, tmp_path / "again"))
     assert after.equals(before)

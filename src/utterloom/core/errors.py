@@ -14,8 +14,11 @@ UtterloomError                   anything that is the user's to mend; the comman
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
+from operator import eq, mul
 
 MOST_LISTED = 40
+MOST_TIED = 100
 
 
 class UtterloomError(Exception):
@@ -74,8 +77,11 @@ def nearest(value: str, choices: Iterable[str], limit: int = 3, alike: float = 0
     from rapidfuzz import fuzz, process
 
     lowered = {choice.lower(): choice for choice in choices}
-    found = process.extract(value.lower(), lowered.keys(), scorer=fuzz.ratio, limit=limit, score_cutoff=100 * alike)
-    return [lowered[match] for match, _, _ in found]
+    wanted = value.lower()
+    found = process.extract(wanted, lowered.keys(), scorer=fuzz.ratio, limit=limit + MOST_TIED, score_cutoff=100 * alike)
+    # Of those that are equally alike, what begins alike is meant: people mistype later letters.
+    found.sort(key=lambda match: (-match[1], -sum(accumulate(map(eq, wanted, match[0]), mul))))
+    return [lowered[match] for match, _, _ in found[:limit]]
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:

@@ -29,7 +29,6 @@ KEPT_AND_DROPPED: list[tuple[Filter, Utterance, Utterance]] = [
     (filters.empty_view(), utterance(), utterance(text="…")),
     (filters.empty_view(), utterance(text=None), utterance(text="")),
     (filters.too_short(0.1), utterance(seconds=0.1), utterance(seconds=0.0999)),
-    (filters.too_long(20.0), utterance(seconds=20.0), utterance(seconds=20.0001)),  # E-P18: exactly 20 s stays
 ]
 
 

@@ -31,11 +31,12 @@ KEYS = ("speaker", "session", "recording", "text")
 @dataclass
 class _Compared:
     """New rows of the manifest by number, {(shard, row): split} of utterances that are in another split now, ids of those that
-    are in both, and the seconds of the new ones."""
+    are in both and of all that are packed, and the seconds of the new ones."""
 
     new: list[int]
     moved: dict[tuple[str, int], str]
     known: set[str]
+    packed: set[str]
     new_s: float = 0.0
 
 
@@ -103,7 +104,7 @@ def _compared(manifest: Path, corpus: Corpus) -> _Compared:
     for shard in corpus.shards:
         table = corpus.table(shard.name)
         there.update((table.id(row), (shard.name, row)) for row in range(len(table)))
-    compared = _Compared([], {}, set())
+    compared = _Compared([], {}, set(), set(there))
     by_shard: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     for number, row in enumerate(rows(manifest, columns=["id", "text", "split", "duration_s", "spans"])):
         place = there.get(row["id"])
@@ -145,8 +146,7 @@ def _say(compared: _Compared, corpus: Corpus, manifest: Path) -> None:
 def _new_drops(manifest: Path, corpus: Path, compared: _Compared) -> list[Drop]:
     """What was dropped on the way to the manifest, but for what the corpus has, or knows to be dropped."""
     there = {(drop.id, drop.reason) for drop in read_drops(corpus)}
-    packed = {table.id(row) for table, row in Corpus(corpus).rows()}
-    return [drop for drop in read_drops(manifest) if (drop.id, drop.reason) not in there and drop.id not in packed]
+    return [drop for drop in read_drops(manifest) if (drop.id, drop.reason) not in there and drop.id not in compared.packed]
 
 
 def _counted_drops(compared: _Compared, dropped: list[Drop]) -> dict[str, Any]:

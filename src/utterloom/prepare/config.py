@@ -140,12 +140,6 @@ class PrepareConfig(Config):
     """utterances without transcript"""
     verdicts: list[str] = []
     """what people said of samples (prepare sample): its folder, its sheet, or what the page saved; several as [a,b]"""
-
-    @field_validator("verdicts", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
-
     quality: QualityConfig | None = None
     """what an utterance must be to stay"""
     audio: str | None = None
@@ -158,6 +152,11 @@ class PrepareConfig(Config):
     """join a speaker's utterances into connected speech"""
     workers: int | None = Field(None, ge=0)
     """processes; by default one a core"""
+
+    @field_validator("verdicts", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("view")
     @classmethod

@@ -75,8 +75,3 @@ def empty_view() -> Filter:
 def too_short(min_s: float) -> Filter:
     return Filter("too short", lambda utterance: f"{utterance.duration_s:.3f} s, less than min_s={min_s:g}"
                   if utterance.duration_s < min_s else None)
-
-
-def too_long(max_s: float) -> Filter:
-    return Filter("too long", lambda utterance: f"{utterance.duration_s:.2f} s, more than max_s={max_s:g}"
-                  if utterance.duration_s > max_s else None)

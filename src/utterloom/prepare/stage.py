@@ -264,8 +264,9 @@ def _split(utterances: list[Utterance], config: PrepareConfig, listed: list[str]
     there = {u.split for u in utterances}
     fractions: dict[str, float] = {}
     if "dev" in there:
-        notes.append("the dev split is the source's own" + ("" if config.dev == 0.1 and config.group_by == list(PROVEN_KEYS)
-                                                             else "; splits=none makes a new one by dev= and group_by="))
+        is_wanted_anew = config.model_fields_set & {"dev", "group_by"}
+        notes.append("the dev split is the source's own" + ("; splits=none makes a new one by dev= and group_by=" if is_wanted_anew
+                                                             else ""))
     elif listed is not None:
         utterances, unknown = splits.hold_out_listed(utterances, listed)
         if unknown:

@@ -23,7 +23,7 @@ METADATA_KEY = b"utterloom"
 ROW_GROUP_ROWS = 2048
 
 
-class _TarWriter:
+class TarWriter:
     """Members in order, with known offsets; no times, no owners, so that the same input gives the same bytes."""
 
     def __init__(self, file: Any) -> None:
@@ -31,14 +31,15 @@ class _TarWriter:
         self._hash = hashlib.sha256()
         self.num_bytes = 0
 
-    def add(self, name: str, content: bytes) -> int:
-        """Append a member; returns the offset of its first content byte."""
+    def add(self, name: str, *content: bytes | memoryview) -> int:
+        """Append a member, in one or several pieces; returns the offset of its first content byte."""
         info = tarfile.TarInfo(name)
-        info.size, info.mode, info.mtime = len(content), 0o644, 0
+        info.size, info.mode, info.mtime = sum(len(piece) for piece in content), 0o644, 0
         self._write(info.tobuf(tarfile.GNU_FORMAT))
         offset = self.num_bytes
-        self._write(content)
-        self._write(b"\0" * (-len(content) % BLOCK_BYTES))
+        for piece in content:
+            self._write(piece)
+        self._write(b"\0" * (-info.size % BLOCK_BYTES))
         return offset
 
     def close(self) -> str:
@@ -46,7 +47,7 @@ class _TarWriter:
         self._write(b"\0" * (2 * BLOCK_BYTES))
         return self._hash.hexdigest()
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         self._file.write(content)
         self._hash.update(content)
         self.num_bytes += len(content)
@@ -66,7 +67,7 @@ def write_shard(
     kept: list[dict[str, Any]] = []
     drops: list[Drop] = []
     with atomic_write(folder / layout.audio_path(shard)) as file:
-        tar = _TarWriter(file)
+        tar = TarWriter(file)
         for row in rows:
             if isinstance(row, Drop):
                 drops.append(row)

@@ -125,6 +125,38 @@ def pack(
     _show(as_json, *pipeline.pack(manifest, corpus, overrides or []))
 
 
+def _complete_layer(incomplete: str) -> list[str]:
+    from utterloom.extract.extractors import EXTRACTORS
+
+    return [name for name in EXTRACTORS if name.startswith(incomplete)]
+
+
+@app.command()
+def extract(
+    layer: Annotated[str, typer.Argument(help="words, features, states or units.", autocompletion=_complete_layer)],
+    corpus: Annotated[Path, typer.Argument(help="A packed corpus; the layer becomes a folder in it.")],
+    overrides: Annotated[list[str] | None, typer.Argument(
+        help="Settings, as `key=value`; `utterloom keys words` (features, states, units) lists them.", metavar="[KEY=VALUE]…",
+        show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Extract one kind of knowledge about every utterance: a layer of the corpus, shard by shard.
+
+    **words**: when each word is spoken, by forced alignment of the reference text with a CTC model, as a model hears it, or from
+    files. **features**: hidden states of a speech encoder. **states**: hidden states of a language model for the text, with the
+    time of each token. **units**: discrete units of a codebook or codec.
+
+    A killed extraction goes on where it stopped; shards that join the corpus later are added by the same command.
+
+    Examples: `utterloom extract words corpora/mine model=runs/align`;
+    `utterloom extract features corpora/mine model=microsoft/wavlm-large layer=-1`;
+    `utterloom extract units corpora/mine codebook=codebooks/hubert-500`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.extract(layer, corpus, overrides or []))
+
+
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a path to a .yaml file.",
@@ -219,7 +251,7 @@ def show(
 
 
 @app.command()
-def verify(artifact: Annotated[Path, typer.Argument(help="A corpus.")], as_json: Json = False) -> None:
+def verify(artifact: Annotated[Path, typer.Argument(help="A corpus, with its layers, or a layer.")], as_json: Json = False) -> None:
     """Check every file and every row against its checksum; name what is hurt. Exit code 1 when anything is."""
     from utterloom import pipeline
 
@@ -239,7 +271,8 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def keys(
-    command: Annotated[str, typer.Argument(help="prepare, sample, segment, pack, train or evaluate.")], as_json: Json = False,
+    command: Annotated[str, typer.Argument(
+        help="prepare, sample, segment, pack, words, features, states, units, train or evaluate.")], as_json: Json = False,
 ) -> None:
     """List the settings of a command: `key=value` with defaults and meanings."""
     from utterloom import pipeline

@@ -26,13 +26,18 @@ def schema(command: str) -> type[Config]:
     if command == "pack":
         from utterloom.pack.stage import PackConfig
         return PackConfig
+    from utterloom.extract.extractors import EXTRACTORS
+    if command in EXTRACTORS:
+        from utterloom.extract.extractors import extractor_schema
+        return extractor_schema(command)
     if command == "train":
         from utterloom.train.config import TrainConfig
         return TrainConfig
     if command == "evaluate":
         from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
-    raise ConfigError(f"{command!r} has no settings", did_you_mean(command, ["prepare", *EXPORTS, "pack", "train", "evaluate"]))
+    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "train", "evaluate"]
+    raise ConfigError(f"{command!r} has no settings", did_you_mean(command, known))
 
 
 def prepare(reader: str, source: Path, manifest: Path, overrides: list[str], audit: bool = False) -> Said:
@@ -64,6 +69,19 @@ def pack(manifest: Path, corpus: Path, overrides: list[str]) -> Said:
 
     card = stage.pack(manifest, corpus, compose(stage.PackConfig, overrides))
     return {"corpus": str(corpus), **card}, [f"corpus {corpus}", *stage.explain(card)]
+
+
+def extract(layer: str, corpus: Path, overrides: list[str]) -> Said:
+    """A corpus → one more layer of it."""
+    from utterloom.extract import stage
+    from utterloom.extract.extractors import extractor_schema
+
+    config = compose(extractor_schema(layer), overrides)
+    if getattr(config, "source", None) != "import":
+        _needs_torch("extracting", "extract")
+    card = stage.extract(layer, corpus, config)
+    folder = Path(config.out) if config.out else corpus / card["name"]
+    return {"layer": str(folder), **card}, [f"layer {folder}", *stage.explain(card)]
 
 
 def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> Said:
@@ -103,33 +121,50 @@ def transcribe(model: Path, files: list[Path]) -> Iterator[Any]:
     yield from each(model, files)
 
 
-def _needs_torch(purpose: str) -> None:
+def _needs_torch(purpose: str, extra: str = "train") -> None:
     from importlib.util import find_spec
 
     from utterloom.core.errors import MissingPackageError
 
     for package in ("torch", "transformers"):
         if find_spec(package) is None:
-            raise MissingPackageError(package, "train", purpose)
+            raise MissingPackageError(package, extra, purpose)
 
 
 def verify(artifact: Path) -> Said:
-    """Every file and row of a corpus against its checksum; `damages` of the JSON object is empty when it is whole."""
+    """Every file and row of a corpus, and of its layers, against its checksum; `damages` of the JSON object is empty when all is
+    whole. A layer may be named by itself."""
+    from utterloom.core.artifact import kind_of
     from utterloom.core.progress import progress
+    from utterloom.shards.layers import KIND, Layer, layer_names
     from utterloom.shards.reader import Corpus
     from utterloom.shards.reader import verify as look
 
-    corpus = Corpus(artifact)
-    with progress("verifying", len(corpus.shards), "shards") as report:
-        damages = look(corpus, report)
+    value: dict[str, Any]
+    if kind_of(artifact) == KIND:
+        kind, layers = KIND, [Layer(artifact)]
+        value = {KIND: str(artifact), "shards": len(layers[0].shards), "utterances": layers[0].card["utterances"]}
+        damages = list(layers[0].damages())
+    else:
+        kind, corpus = "corpus", Corpus(artifact)
+        layers = [Layer(artifact / name) for name in layer_names(corpus)]
+        value = {kind: str(artifact), "shards": len(corpus.shards), "utterances": corpus.card["utterances"],
+                 "layers": [layer.name for layer in layers]}
+        with progress("verifying", len(corpus.shards) * (1 + len(layers)), "shards") as report:
+            damages = look(corpus, report)
+            for number, layer in enumerate(layers, start=1):
+                damages += layer.damages(corpus)
+                report(len(corpus.shards) * (1 + number))
     found = [{"shard": damage.shard, "utterance": damage.utterance, "what": damage.what} for damage in damages]
-    value = {"corpus": str(artifact), "shards": len(corpus.shards), "utterances": corpus.card["utterances"], "damages": found}
+    value["damages"] = found
     if not damages:
-        return value, [f"corpus {artifact} is whole: {len(corpus.shards)} shards, {corpus.card['utterances']:,} utterances"]
+        of = f", {len(layers)} layers" if kind == "corpus" and layers else ""
+        return value, [f"{kind} {artifact} is whole: {value['shards']} shards{of}, {value['utterances']:,} utterances"]
     places = [f"{damage.shard}, utterance {damage.utterance}" if damage.utterance else damage.shard for damage in damages]
-    return value, [f"corpus {artifact} is hurt in {len(damages)} places:",
+    return value, [f"{kind} {artifact} is hurt in {len(damages)} places:",
                    *(f"  {place}: {damage.what}" for place, damage in zip(places, damages, strict=True)),
-                   "  to mend it: remove the files that are hurt and give the same pack command again; it writes their shards anew"]
+                   "  to mend it: remove the files that are hurt and give the same command again (pack, or extract for a layer); "
+                   "it writes their shards anew"]
 
 
 def show(path: Path, utterance: str | None) -> Said:

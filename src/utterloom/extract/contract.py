@@ -44,11 +44,13 @@ class Extractor(Protocol):
     `spec`            what every row of the layer is
     `sample_rate_hz`  of the audio that it wants; None: it wants none
     `layers`          names of other layers of the corpus that it reads
+    `default_batch`   how much of `size` goes through at once unless the user says
     """
 
     spec: LayerSpec
     sample_rate_hz: int | None
     layers: Sequence[str]
+    default_batch: float
 
     def size(self, item: Item) -> float:
         """How much of a batch an utterance takes, padded as the longest is: seconds, or tokens."""
@@ -86,4 +88,3 @@ class Plan:
 
     name: str
     identity: Mapping[str, Any]
-    wants_batches: bool = True

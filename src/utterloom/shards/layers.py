@@ -184,7 +184,7 @@ class _TarOfArrays:
                               f"{self._spec.dtype} [frames, {self._spec.dim}]")
         array = np.ascontiguousarray(array)
         head = npy_header(array)
-        content = memoryview(array).cast("B")
+        content = array.data.cast("B")
         offset = self._tar.add(f"{layout.escape_id(utterance_id)}.{ARRAY_SUFFIX}", head, content)
         return {"array_offset": offset + len(head), "array_bytes": len(content), "array_crc32": crc32(content)}
 
@@ -274,13 +274,14 @@ class Layer:
 
     @classmethod
     def of(cls, corpus: Corpus, name: str | Path) -> Layer:
-        """The layer of that name in a corpus, or in a folder of its own. Raises CorpusError where there is none, listing those there
-        are, or where it was made for other utterances than the corpus has."""
+        """The layer of that name in a corpus, or in a folder of its own. Raises CorpusError where there is none, listing those
+        there are, or where it was made for other utterances than the corpus has."""
         inside = Path(corpus.url) / name
         folder = inside if (inside / CARD).is_file() else Path(name)
         if not (folder / CARD).is_file():
             if inside.is_dir():
-                raise CorpusError(f"layer {name} of {corpus.url} is not finished", "run the command that makes it again; it resumes")
+                raise CorpusError(f"layer {name} of {corpus.url} is not finished",
+                                  "run the command that makes it again; it resumes")
             raise CorpusError(f"corpus {corpus.url} has no layer {str(name)!r}", did_you_mean(str(name), layer_names(corpus)))
         layer = cls(folder)
         for shard in corpus.shards:
@@ -327,8 +328,14 @@ class Layer:
             if array is not None:
                 yield row, array
 
-    def damages(self) -> Iterator[Damage]:
-        """What is hurt: every file against its hash, every array against its bytes."""
+    def damages(self, corpus: Corpus | None = None) -> Iterator[Damage]:
+        """What is hurt: every file against its hash, every array against its bytes; and where it is not of the corpus's shards."""
+        for shard in corpus.shards if corpus is not None else []:
+            line = self._by_name.get(shard.name)
+            if line is None:
+                yield Damage(f"{self.name}/{shard.name}", None, "this shard joined the corpus later, and the layer lacks it")
+            elif line["utterances_sha256"] != shard.utterances_sha256:
+                yield Damage(f"{self.name}/{shard.name}", None, "it was made for other utterances than the corpus has")
         known = {name for shard in self.shards for name in
                  (layer_path(shard), *([arrays_path(shard)] if self.spec.has_arrays else []))}
         for shard, line in self._by_name.items():

@@ -25,9 +25,9 @@ from utterloom.shards import layout
 from utterloom.store import open_store
 
 try:  # the same sum in a quarter of the time
-    from isal.isal_zlib import crc32  # type: ignore[import-not-found,unused-ignore]
+    from isal.isal_zlib import crc32 as crc32  # type: ignore[import-not-found,unused-ignore]
 except ImportError:
-    from zlib import crc32
+    from zlib import crc32 as crc32
 
 CACHED_SHARDS = 8
 # What reading, training and scoring ask for; the rest of a row is read when a person asks (`row`).

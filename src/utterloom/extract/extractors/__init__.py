@@ -9,7 +9,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from utterloom.core.config import Config
 from utterloom.core.errors import ConfigError, did_you_mean
+from utterloom.extract.config import FeaturesConfig, StatesConfig, UnitsConfig, WordsConfig
 
 GROUP = "utterloom.extractors"
 EXTRACTORS = {
@@ -18,6 +20,13 @@ EXTRACTORS = {
     "states": "utterloom.extract.extractors.states:StatesExtractor",
     "units": "utterloom.extract.extractors.units:UnitsExtractor",
 }
+SCHEMAS: dict[str, type[Config]] = {"words": WordsConfig, "features": FeaturesConfig, "states": StatesConfig, "units": UnitsConfig}
+
+
+def extractor_schema(name: str) -> type[Config]:
+    """The settings of the extractor of that name; of our own ones without torch. Raises ConfigError naming those there are."""
+    found: type[Config] = SCHEMAS[name] if name in SCHEMAS else extractor_kind(name).SCHEMA
+    return found
 
 
 def extractor_kind(name: str) -> Any:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from utterloom.annotations.plain_text import text_of
+from utterloom.annotations.times import microseconds, seconds_of
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
 from utterloom.core.timing import seconds_to_samples
@@ -19,13 +21,10 @@ from utterloom.prepare.readers.sidecars import (
     Found,
     Recordings,
     Segment,
-    microseconds,
     overlaps_us,
     parse_segment_id,
-    seconds_of,
     segment_id,
     speaker_in,
-    text_of,
     utterances,
 )
 

@@ -18,16 +18,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from utterloom.annotations.ctm import parse_ctm
+from utterloom.annotations.plain_text import text_of
+from utterloom.annotations.records import Word
+from utterloom.annotations.times import seconds_of, sum_of_seconds
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
 from utterloom.prepare.readers.channels import channel_numbers
-from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of
-from utterloom.prepare.readers.words import Word, joined, segment_of
+from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks
+from utterloom.prepare.readers.words import joined, segment_of
 
 SUFFIXES = (".ctm",)
 SEGMENTS_FILE = "segments"
-PAUSES = frozenset(("<eps>", "<sil>", "sil", "sp", "<sp>"))
-PAUSE_TYPES = frozenset(("noise", "breath", "misc", "non-lex"))
 
 
 class CtmReader:
@@ -58,52 +60,17 @@ class Cut:
 
 
 def _tracks(path: Path) -> Iterable[Track]:
-    words, bad = _words(path)
+    words, bad = parse_ctm(text_of(path))
     if not words and not bad:
         raise SourceError(f"{path} holds no words")
     cuts = _cuts(path.parent / SEGMENTS_FILE)
     by_recording: dict[str, list[Segment]] = defaultdict(list)
     for name, segments in _in_cuts(words, cuts) if cuts else ((name, _joined(channels)) for name, channels in words.items()):
         by_recording[name] += segments
-    for name, segment in bad:
-        by_recording[name].append(segment)
+    for wrong in bad:
+        by_recording[wrong.id].append(Segment(wrong.where, fault=(wrong.reason, wrong.detail)))
     is_one = len(by_recording) == 1
     return [Track(path, name, segments, or_else=path.stem if is_one else None) for name, segments in by_recording.items()]
-
-
-def _words(path: Path) -> tuple[dict[str, dict[str, list[Word]]], list[tuple[str, Segment]]]:
-    """Words by recording and channel, and the lines that are none."""
-    words: dict[str, dict[str, list[Word]]] = defaultdict(lambda: defaultdict(list))
-    bad: list[tuple[str, Segment]] = []
-    is_alternative = False
-    for number, line in enumerate(text_of(path).split("\n"), start=1):
-        where = f"line {number}"
-        cells = line.split()
-        if not cells or cells[0].startswith(";;"):
-            continue
-        if len(cells) >= 5 and cells[4].upper() in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>"):
-            is_alternative = cells[4].upper() != "<ALT_END>"
-            continue
-        try:
-            if not 5 <= len(cells) <= 8:
-                raise ValueError(f"{len(cells)} cells are not: recording channel start duration word [confidence [type [speaker]]]")
-            start_s, duration_s = seconds_of(cells[2]), seconds_of(cells[3])
-            confidence = None if len(cells) < 6 or cells[5] == "NA" else float(cells[5])
-        except ValueError as error:
-            bad.append((cells[0], Segment(where, fault=("bad word", f"{error} ({line.strip()[:60]!r})"))))
-            continue
-        if cells[4].lower() in PAUSES or (len(cells) > 6 and cells[6].lower() in PAUSE_TYPES):
-            continue
-        fault = ("alternative words", f"{cells[4]!r} is one of several readings") if is_alternative else None
-        speaker = cells[7] if len(cells) > 7 and cells[7].lower() not in ("na", "unknown", "null") else None
-        words[cells[0]][cells[1]].append(
-            Word(where, start_s, _sum(start_s, duration_s), cells[4], confidence, speaker, fault))
-    return words, bad
-
-
-def _sum(start_s: float, duration_s: float) -> float:
-    """Exact in decimals: 0.1 s and 0.2 s are 0.3 s."""
-    return round(start_s + duration_s, 9)
 
 
 def _joined(channels: dict[str, list[Word]]) -> list[Segment]:
@@ -149,7 +116,7 @@ def _in_cuts(words: dict[str, dict[str, list[Word]]], cuts: Sequence[Cut]) -> It
             for word in said:
                 if name in by_id and not of_recording:
                     from_s = by_id[name].start_s
-                    word = replace(word, start_s=_sum(word.start_s, from_s), stop_s=_sum(word.stop_s, from_s))
+                    word = replace(word, start_s=sum_of_seconds(word.start_s, from_s), stop_s=sum_of_seconds(word.stop_s, from_s))
                     placed[name][side].append(word)
                     continue
                 middle_s = (word.start_s + word.stop_s) / 2

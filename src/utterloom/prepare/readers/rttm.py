@@ -15,9 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from utterloom.annotations.plain_text import text_of
+from utterloom.annotations.times import seconds_of
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Utterance
-from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of
+from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks
 
 SUFFIXES = (".rttm",)
 OTHER_TYPES = frozenset((

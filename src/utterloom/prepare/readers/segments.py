@@ -27,10 +27,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from utterloom.annotations.plain_text import text_of
+from utterloom.annotations.times import seconds_of
 from utterloom.core.errors import SourceError
 from utterloom.core.records import Drop, Span, Utterance, canonical_split
 from utterloom.prepare.readers.channels import channel_numbers
-from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, seconds_of, text_of, timed_words
+from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, timed_words
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
 RECORDING_KEYS = ("audio", "media", "file", "recording", "orig_file", "reconame")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -21,23 +20,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from utterloom.annotations.plain_text import content_of
+from utterloom.annotations.times import MICROSECONDS_HZ, decimal_of, microseconds
 from utterloom.core.errors import SourceError, nearest
 from utterloom.core.records import Drop, Span, Utterance
-from utterloom.core.timing import seconds_to_samples
 from utterloom.prepare.readers.channels import channels_meant
 from utterloom.prepare.readers.folder import AUDIO_SUFFIXES
 from utterloom.prepare.recordings import ALIKE, MOST_COMPARED, plain
 
 STAGE = "prepare"
-MICROSECONDS_HZ = 1_000_000
-SURELY_EXACT = 1e12  # microseconds: below, a float is off by no more than a ten-thousandth of one
 _SEGMENT_ID = re.compile(
     r"(?P<recording>.+)_(?P<start>\d+(?:\.\d{1,6})?)-(?P<stop>\d+(?:\.\d{1,6})?)(?:~(?P<copy>[1-9]\d*))?", re.DOTALL | re.ASCII)
 _LOCAL_SPEAKER = re.compile(r"speaker[\s_-]*(?:\d+|[a-z])", re.IGNORECASE)
 _NOBODY = frozenset(("", "<na>", "unknown", "?"))
-_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 # ------------------------------------------------------------------------------------------------------------ ids
@@ -45,7 +41,7 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b
 
 def segment_id(recording: str, start_s: float, stop_s: float, copy: int = 1) -> str:
     """`<recording>_<start>-<stop>`, and `~<copy>` from the second one on. `parse_segment_id` reads it back."""
-    return f"{recording}_{_decimal(start_s)}-{_decimal(stop_s)}" + (f"~{copy}" if copy > 1 else "")
+    return f"{recording}_{decimal_of(start_s)}-{decimal_of(stop_s)}" + (f"~{copy}" if copy > 1 else "")
 
 
 def parse_segment_id(text: str) -> tuple[str, float, float, int]:
@@ -54,20 +50,6 @@ def parse_segment_id(text: str) -> tuple[str, float, float, int]:
     if match is None:
         raise ValueError(f"{text!r} is not <recording>_<start>-<stop>")
     return match["recording"], float(match["start"]), float(match["stop"]), int(match["copy"] or 1)
-
-
-def microseconds(seconds: float) -> int:
-    """To the nearest, as `seconds_to_samples` has it: exact decimals, where a product of floats is not sure enough."""
-    product = seconds * MICROSECONDS_HZ
-    whole = math.floor(product)
-    if product < SURELY_EXACT and abs(product - whole - 0.5) > 0.01:
-        return whole + (product - whole > 0.5)
-    return seconds_to_samples(seconds, MICROSECONDS_HZ)
-
-
-def _decimal(seconds: float) -> str:
-    whole, rest = divmod(microseconds(seconds), MICROSECONDS_HZ)
-    return f"{whole}.{f'{rest:06d}'.rstrip('0').ljust(2, '0')}"
 
 
 # ------------------------------------------------------------------------------------------------------- segments
@@ -113,19 +95,6 @@ class Track:
     segments: list[Segment]
     or_else: str | None = None
     is_only: bool = False
-
-
-def seconds_of(value: Any) -> float:
-    """A time in seconds, from a number or its decimal notation. Raises ValueError for what is none, NaN and negative ones too."""
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is not a time in seconds") from None
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{value!r} is not a time in seconds")
-    return seconds
 
 
 def timed_words(words: Iterable[tuple[str, float, float | None]]) -> str:
@@ -281,26 +250,6 @@ def _grouped(paths: Iterable[Path], key: Callable[[Path], str]) -> dict[str, lis
 def _without_first_folder(name: str) -> str:
     first, slash, rest = name.partition("/")
     return rest if slash else first
-
-
-def content_of(path: Path) -> bytes:
-    """Raises SourceError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def text_of(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 with a byte order mark, with every line end as one \\n. Raises SourceError."""
-    content = content_of(path)
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 (byte {error.start})" if encoding == "utf-8" else f"{path} is damaged {encoding}",
-                          "convert it: iconv -f CP1252 -t UTF-8 …") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 # ------------------------------------------------------------------------------------------- segments to utterances

@@ -7,10 +7,6 @@ speaker. Empty intervals and labels such as `sil`, `sp` and `<p:>` are pauses.
 
 In a tier that is named `word` or `words` (as aligners write them) an interval is one word: words are joined to utterances,
 which end at pauses, as in a CTM (see `words.py`), and keep their times in the attribute `word_times`.
-
-The parser is our own and keeps to Praat's rule: a file is the sequence of its quoted texts, numbers and flags, whatever stands
-between them. praatio 6.2.2 looks for `intervals [2]:` instead, also inside labels, and refuses a whole file for one interval
-that overlaps another or ends before it starts.
 """
 
 from __future__ import annotations
@@ -19,21 +15,20 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from utterloom.annotations.plain_text import text_of
+from utterloom.annotations.records import Word
+from utterloom.annotations.textgrid import PAUSES, Tier, is_word_tier, parse_textgrid
 from utterloom.core.errors import SourceError, did_you_mean
 from utterloom.core.records import Drop, Utterance
-from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks, text_of
-from utterloom.prepare.readers.words import Word, joined
+from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks
+from utterloom.prepare.readers.words import joined
 
 SUFFIXES = (".textgrid",)
 TIER_MARK = "#"
-PAUSES = frozenset(("", "sil", "sp", "<sil>", "<sp>", "<eps>", "<p:>", "<p>", "#", "_"))
 PAUSES_OF_SENTENCES = PAUSES | {"silence", "pause", "<silence>", "<pause>"}  # which are words too, among words
-WORD_TIERS = frozenset(("word", "words"))
-# A text; a flag; a number with space around it; a text that is not closed; and what is passed over: comments, [numbers], words.
-_TOKEN = re.compile(r'"((?:[^"]|"")*+)"|<([^<>\s]+)>|(?<!\S)([-+]?\d[^\s"]*)(?=\s|$)|(")|![^\n]*|\[[^\]\n]*\]|\S+')
 
 
 class TextGridReader:
@@ -52,15 +47,6 @@ class TextGridReader:
         grids = {path: _interval_tiers(path) for path in recordings.sidecars(SUFFIXES)}
         _check_tier(grids.values(), tier, folder)
         return read_tracks(recordings, list(grids), lambda path: [_track(path, grids[path], tier)], "TextGrid")
-
-
-@dataclass(frozen=True)
-class Tier:
-    """(start_s, stop_s, label) of each interval; a point tier has none."""
-
-    name: str
-    is_points: bool
-    intervals: Sequence[tuple[float, float, str]]
 
 
 def _folder_and_tier(source: Path) -> tuple[Path, str | None]:
@@ -123,7 +109,7 @@ def _what_the_star_is(name: str, pattern: str) -> str:
 
 
 def _segments(tier: Tier) -> list[Segment]:
-    is_words = tier.name.lower().rpartition(" - ")[2].strip() in WORD_TIERS
+    is_words = is_word_tier(tier.name)
     pauses = PAUSES if is_words else PAUSES_OF_SENTENCES
     spoken = [Word(f"tier {tier.name!r}, interval {number}", start_s, stop_s, " ".join(label.split()))
               for number, (start_s, stop_s, label) in enumerate(tier.intervals, start=1) if label.strip().lower() not in pauses]
@@ -131,68 +117,3 @@ def _segments(tier: Tier) -> list[Segment]:
         return joined(spoken)
     return [Segment(said.where, said.start_s, said.stop_s, said.text) if min(said.start_s, said.stop_s) >= 0 else
             Segment(said.where, fault=("bad times", f"it lies before the recording, at {said.start_s:g} s")) for said in spoken]
-
-
-def parse_textgrid(text: str, name: str = "this TextGrid") -> list[Tier]:
-    """The tiers of a TextGrid in long or short text form. Raises SourceError naming the line where it is not one."""
-    values = _Values(text, name)
-    if values.text("the file type") not in ("ooTextFile", "ooTextFile short") or values.text("the object class") != "TextGrid":
-        raise SourceError(f"{name} is not a TextGrid in text form")
-    values.number("its start"), values.number("its end")
-    if values.flag("whether there are tiers") != "exists":
-        return []
-    tiers = []
-    for _ in range(values.count("the number of tiers")):
-        kind, tier_name = values.text("the kind of a tier"), values.text("the name of a tier")
-        if kind not in ("IntervalTier", "TextTier"):
-            raise SourceError(f"{name}: a tier is of the kind {kind!r}, neither IntervalTier nor TextTier")
-        values.number("the start of a tier"), values.number("the end of a tier")
-        intervals = []
-        for _ in range(values.count("the number of intervals")):
-            start_s = values.number("a time")
-            stop_s = values.number("a time") if kind == "IntervalTier" else start_s
-            intervals.append((start_s, stop_s, values.text("a label")))
-        tiers.append(Tier(tier_name, kind == "TextTier", intervals if kind == "IntervalTier" else ()))
-    return tiers
-
-
-class _Values:
-    """The free-standing texts, numbers and flags of a Praat text file, in order; the words between them are for people."""
-
-    def __init__(self, text: str, name: str) -> None:
-        self._text, self._name, self._place = text, name, 0
-        self._tokens = (match for match in _TOKEN.finditer(text) if match.lastindex)
-
-    def text(self, what: str) -> str:
-        return self._next(1, what, "a text in quotation marks").replace('""', '"')
-
-    def flag(self, what: str) -> str:
-        return self._next(2, what, "a flag such as <exists>")
-
-    def number(self, what: str) -> float:
-        value = self._next(3, what, "a number")
-        try:
-            return float(value)
-        except ValueError:
-            raise self._error(what, "a number", repr(value)) from None
-
-    def count(self, what: str) -> int:
-        value = self.number(what)
-        if value != int(value) or value < 0:
-            raise self._error(what, "a count", f"{value:g}")
-        return int(value)
-
-    def _next(self, group: int, what: str, kind: str) -> str:
-        match = next(self._tokens, None)
-        if match is None:
-            raise SourceError(f"{self._name} ends where {what} should be: it was cut short")
-        self._place = match.start()
-        if match.lastindex == 4:
-            raise self._error(what, kind, "a quotation mark that is not closed")
-        if match.lastindex != group:
-            raise self._error(what, kind, repr(match[0][:40]))
-        return match[group]
-
-    def _error(self, what: str, kind: str, value: str) -> SourceError:
-        line = self._text.count("\n", 0, self._place) + 1
-        return SourceError(f"{self._name}, line {line}: {what} should be {kind}, not {value}")

@@ -8,27 +8,13 @@ or not understood is a drop, because its text would leave out what is spoken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from utterloom.annotations.records import UNKNOWN, Word
 from utterloom.prepare.readers.sidecars import Segment, timed_words
 
 PAUSE_S = 0.5
 LONGEST_S = 20.0
-UNKNOWN = frozenset(("<unk>", "[unk]", "<oov>"))
-
-
-@dataclass(frozen=True)
-class Word:
-    """`where` is its place in its file; `fault` is why it cannot be used, (reason, detail)."""
-
-    where: str
-    start_s: float
-    stop_s: float
-    text: str
-    confidence: float | None = None
-    speaker: str | None = None
-    fault: tuple[str, str] | None = None
 
 
 def joined(words: Sequence[Word], pause_s: float = PAUSE_S, longest_s: float = LONGEST_S) -> list[Segment]:

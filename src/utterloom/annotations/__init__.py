@@ -1,0 +1,1 @@
+"""Words and text with times, and the files that hold them."""

@@ -10,6 +10,7 @@ from utterloom.audio.logmel import LogMelParameters
 from utterloom.batches.loader import MicroBatch
 from utterloom.batches.plan import BatchPlan
 from utterloom.core.config import compose, recipe_names
+from utterloom.models.ctc import ConformerForCTC
 from utterloom.text.tokenizers import CTCTokenizer
 from utterloom.train.config import TrainConfig
 from utterloom.train.gradients import FlatGradients, accumulate
@@ -24,10 +25,10 @@ def objective() -> CTCObjective:
     )
 
 
-def network_of(recipe: str, goal: CTCObjective) -> torch.nn.Module:
+def network_of(recipe: str, goal: CTCObjective, **model: object) -> ConformerForCTC:
     config = compose(TrainConfig, ["corpus=c", "out=o"], recipe)
     torch.manual_seed(1)
-    return goal.build({**config.model.model_dump(), "dropout": 0.0}).double().train()
+    return goal.build({**config.model.model_dump(), "dropout": 0.0, **model}).double().train()
 
 
 def micro_batch(goal: CTCObjective, items: list[tuple[np.ndarray, list[int]]]) -> MicroBatch:

@@ -9,6 +9,9 @@ eightfold subsampling, arXiv 2305.05084), with three departures that the rest of
   same alone and in any batch, and k micro-batches are exactly one batch;
 - rotary positions (Su et al. 2021, arXiv 2104.09864) in place of relative-position attention: no table, no length limit;
 - intermediate CTC (Lee & Watanabe 2021, arXiv 2102.03216), which makes small corpora converge sooner.
+
+For word times, a network may keep a prior over its labels (Huang et al. 2024, arXiv 2406.02560), which CTC divides by: then
+labels last as long as their sounds, and are not peaks somewhere in them.
 """
 
 from __future__ import annotations
@@ -22,10 +25,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC, PretrainedConfi
 from transformers.utils import ModelOutput
 
 LAYER_NORM_EPS = 1e-5
+PRIOR_FLOOR = 1e-6  # a label that never occurs must not be worth infinitely much
 
 
 class ConformerCTCConfig(PretrainedConfig):
-    """Sizes of the network. `subsampling` is 2, 4 or 8: encoder frames are that many feature frames long."""
+    """Sizes of the network. `subsampling` is 2, 4 or 8: encoder frames are that many feature frames long.
+
+    `prior_weight` is the power of the label prior that `alignment_scores` divides by; at 0 the network keeps none.
+    """
 
     model_type = "utterloom_conformer_ctc"
 
@@ -44,6 +51,7 @@ class ConformerCTCConfig(PretrainedConfig):
         intermediate_ctc_layers: tuple[int, ...] | list[int] = (),
         intermediate_ctc_weight: float = 0.3,
         rope_base: float = 10_000.0,
+        prior_weight: float = 0.0,
         pad_token_id: int = 0,
         **kwargs: object,
     ) -> None:
@@ -66,6 +74,7 @@ class ConformerCTCConfig(PretrainedConfig):
         self.intermediate_ctc_layers = list(intermediate_ctc_layers)
         self.intermediate_ctc_weight = intermediate_ctc_weight
         self.rope_base = rope_base
+        self.prior_weight = prior_weight
         super().__init__(pad_token_id=pad_token_id, **kwargs)  # type: ignore[arg-type]
 
     def output_length(self, num_frames: int) -> int:
@@ -273,12 +282,20 @@ class ConformerEncoder(ConformerPreTrainedModel):
 
 
 class ConformerForCTC(ConformerPreTrainedModel):
-    """The encoder and one linear layer onto tokens; token `config.pad_token_id` is CTC's blank."""
+    """The encoder and one linear layer onto tokens; token `config.pad_token_id` is CTC's blank.
+
+    With `config.prior_weight` it has the buffer `label_prior` [v]: the mean posterior of each label over the frames that it
+    was trained on, of late. It starts even, where it changes nothing.
+    """
+
+    label_prior: Tensor
 
     def __init__(self, config: ConformerCTCConfig) -> None:
         super().__init__(config)
         self.encoder = ConformerEncoder(config)
         self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        if config.prior_weight:
+            self.register_buffer("label_prior", torch.full((config.vocab_size,), 1.0 / config.vocab_size))
         self.post_init()
 
     def forward(self, features: Tensor, lengths: Tensor, return_dict: bool = True) -> ConformerCTCOutput:
@@ -286,6 +303,13 @@ class ConformerForCTC(ConformerPreTrainedModel):
         hidden, lengths, taps = self.encoder(features, lengths)
         intermediate = tuple(self.head(tap) for tap in taps.values()) if self.training else None
         return ConformerCTCOutput(logits=self.head(hidden), lengths=lengths, intermediate_logits=intermediate)
+
+    def alignment_scores(self, logits: Tensor) -> Tensor:
+        """Logits [..., v] → log p(label | frame) − prior_weight · log prior(label): what CTC adds up along a path."""
+        scores = logits.log_softmax(-1)
+        if self.config.prior_weight:
+            scores = scores - self.config.prior_weight * self.label_prior.clamp_min(PRIOR_FLOOR).log()
+        return scores
 
 
 # transformers' Auto classes open our folders from here on; `import utterloom` sees to it that this module is imported.

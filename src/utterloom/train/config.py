@@ -32,6 +32,8 @@ class ModelConfig(Config):
     """layers whose output is trained with CTC too"""
     intermediate_ctc_weight: float = Field(0.3, ge=0, lt=1)
     """their part of the loss"""
+    prior_weight: float = Field(0.0, ge=0, le=1)
+    """power of the label prior that CTC divides by, for exact word times (0: as in recognition; 0.3 is usual)"""
 
 
 class TokenizerConfig(Config):

@@ -13,21 +13,29 @@ from utterloom.train.objectives.ctc import CTCObjective, Statistics
 
 
 class FlatGradients:
-    """All gradients as views of one buffer [num_parameters + EXTRA]; the tail carries the step's sums across ranks."""
+    """All gradients as views of one buffer [num_parameters + num_observed + EXTRA]; the tail carries the step's other sums
+    across ranks: what the objective observes, and the trainer's own."""
 
     EXTRA = 5
     LOSS, COUNT, TRAIN_S, STOP, SAVE = range(EXTRA)
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, num_observed: int = 0) -> None:
         parameters = [p for p in network.parameters() if p.requires_grad]
         total = sum(p.numel() for p in parameters)
         first = parameters[0]
-        self.buffer = torch.zeros(total + self.EXTRA, dtype=first.dtype, device=first.device)
-        self.gradients, self.extra = self.buffer[:total], self.buffer[total:]
+        self.buffer = torch.zeros(total + num_observed + self.EXTRA, dtype=first.dtype, device=first.device)
+        self.gradients, self.extra = self.buffer[:total], self.buffer[total + num_observed :]
+        self.observed = self.buffer[total : total + num_observed]
         offset = 0
         for parameter in parameters:
             parameter.grad = self.buffer[offset : offset + parameter.numel()].view_as(parameter)
             offset += parameter.numel()
+
+    def observe(self, statistics: list[Statistics]) -> None:
+        """Add what some micro-batches observed."""
+        for stats in statistics:
+            if stats.observed is not None:
+                self.observed.add_(stats.observed)
 
 
 def seed_for(*parts: object) -> int:

@@ -111,7 +111,7 @@ class Trainer:
         torch.manual_seed(seed_for(config.seed, "weights"))
         self.network = objective.build(config.model.model_dump()).to(device).train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.gradients = FlatGradients(self.network)
+        self.gradients = FlatGradients(self.network, objective.num_observed(self.network))
         self.optimizer = Optimizer(self.network, config.optimizer, ranks)
         self.precision = choose_precision(config.precision, device)
         self.checkpoints = Checkpoints(run) if ranks.is_first else None
@@ -214,6 +214,7 @@ class Trainer:
         loss_sum, count, statistics = accumulate(
             self.objective, self.network, [(seed, batch) for seed, batch in mine if batch.ids], self.device, scale, self._autocast
         )
+        flat.observe(statistics)
         said = [loss_sum, count, 0.0, 0.0, 0.0]
         if self.ranks.is_first:  # one clock and one hand decide for all
             self._tick()
@@ -231,6 +232,7 @@ class Trainer:
             flat.gradients.mul_(min(1.0, config.optimizer.clip / (grad_norm + 1e-6)))
             self.optimizer.step(factor)
             self._factor = factor
+            self.objective.observe(self.network, flat.observed)
             self._average()
             self._rescale(ok=True)
             if count:
@@ -277,6 +279,12 @@ class Trainer:
         """Polynomial-decay averaging (Shamir & Zhang 2013): the window grows with the steps taken."""
         weight = (self.config.averaging + 1.0) / (self.state.step + self.config.averaging + 1.0)
         torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.network.parameters()], weight)
+        self._copy_buffers()
+
+    def _copy_buffers(self) -> None:
+        """What the network keeps besides its weights is a running mean already."""
+        for buffer, kept in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+            buffer.copy_(kept)
 
     def _rescale(self, ok: bool) -> None:
         """fp16: halve the loss scale after an overflow, double it after a long good stretch."""
@@ -463,6 +471,7 @@ class Trainer:
             self.network.load_state_dict(load_file(Path(folder) / "model.safetensors"))
             for name, parameter in self.averaged.named_parameters():
                 parameter.copy_(tensors[f"averaged.{name}"])
+            self._copy_buffers()
             self.optimizer.load(tensors)
         lost = [line for line in lines if line["step"] >= self.state.step]
         # The steps of an earlier kill are cut from the log already; the ledger knows their time.

@@ -1,9 +1,18 @@
-"""SubRip (.srt) and WebVTT (.vtt)."""
+"""SubRip (.srt) and WebVTT (.vtt) captions.
+
+The parsers are our own, because the losses must be countable: where the times of a cue are not understood, pysubs2 1.8.1 adds
+the cue to the text of the one before, and webvtt-py 0.6.0 reads `03.0` as three seconds.
+
+Both are written with times to the millisecond, the resolution that they have. WebVTT escapes what has a meaning to it; SubRip
+knows no escapes, so what players would take for markup is written with characters that look like it. In WebVTT a word begins
+with the time at which it is said, `<00:00:01.200>`, unless that is the caption's own start or the time of the word before.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -123,3 +132,63 @@ def _without_tags(content: str, is_vtt: bool) -> str:
 def quoted(text: str) -> str:
     """For a message: its first 60 characters, in quotation marks."""
     return repr(text.strip() if len(text.strip()) <= 60 else f"{text.strip()[:60]}…")
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One to be written: [start_ms, stop_ms), and the pieces of each line, (when it is said, or None, and text with the white
+    space that belongs before it)."""
+
+    start_ms: int
+    stop_ms: int
+    lines: Sequence[Sequence[tuple[int | None, str]]]
+
+
+def srt_of(captions: Sequence[Caption], changes: Counter[str]) -> str:
+    """A SubRip file; `changes` counts the lines that had to be changed."""
+    blocks = []
+    for number, caption in enumerate(captions, start=1):
+        lines = [_in_srt("".join(text for _, text in line), changes) for line in caption.lines]
+        blocks.append("\n".join([str(number), f"{_clock(caption.start_ms, ',')} --> {_clock(caption.stop_ms, ',')}", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def vtt_of(captions: Sequence[Caption]) -> str:
+    """A WebVTT file."""
+    blocks = ["WEBVTT"]
+    for caption in captions:
+        shown_ms = caption.start_ms
+        lines = []
+        for line in caption.lines:
+            pieces = []
+            for said_ms, text in line:
+                if said_ms is not None and shown_ms < said_ms < caption.stop_ms:
+                    shown_ms = said_ms
+                    word = text.lstrip()
+                    pieces.append(f"{text[:len(text) - len(word)]}<{_clock(said_ms, '.')}>{_in_vtt(word)}")
+                else:
+                    pieces.append(_in_vtt(text))
+            together = "".join(pieces)
+            lines.append(together.replace(":", "&#58;", 1) if _LIKE_TIMES.match(together) else together)
+        blocks.append("\n".join([f"{_clock(caption.start_ms, '.')} --> {_clock(caption.stop_ms, '.')}", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _clock(ms: int, mark: str) -> str:
+    seconds, thousandths = divmod(ms, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{mark}{thousandths:03d}"
+
+
+def _in_vtt(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\\", "&#92;")
+
+
+def _in_srt(text: str, changes: Counter[str]) -> str:
+    if "-->" not in text and not _LIKE_TIMES.match(text) and _without_tags(text, is_vtt=False) == text:
+        return text
+    changes["markup of captions written with characters that look like it"] += 1
+    plain = text.replace("-->", "→").translate(str.maketrans("<>&\\", "‹›＆＼"))
+    return plain.replace(":", "∶") if _LIKE_TIMES.match(plain) else plain

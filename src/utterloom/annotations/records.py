@@ -62,7 +62,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Word:
-    """A word as a file has it, before its times are checked. `where` is its place in its file;
+    """A word as a file has it, before its times are checked; TimedWord is one that has been. `where` is its place in its file;
     `fault` is why it cannot be used, (reason, detail)."""
 
     where: str

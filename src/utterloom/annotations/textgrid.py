@@ -1,4 +1,12 @@
-"""Praat TextGrids in long and short text form."""
+"""Praat TextGrids: read in long and short text form, written in the long one.
+
+The parser is our own and keeps to Praat's rule: a file is the sequence of its quoted texts, numbers and flags, whatever stands
+between them. praatio 6.2.2 looks for `intervals [2]:` instead, also inside labels, and refuses a whole file for one interval
+that overlaps another or ends before it starts.
+
+What is written is one interval tier from 0 to the end of the recording without holes, as Praat wants it: pauses are intervals
+without text, and none is empty. Times have up to six decimals (resolution: 1 µs). Scores and ids have no place in it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +14,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from utterloom.annotations.times import MICROSECONDS_HZ
 from utterloom.core.errors import SourceError
 
 PAUSES = frozenset(("", "sil", "sp", "<sil>", "<sp>", "<eps>", "<p:>", "<p>", "#", "_"))
+PAUSES_OF_SENTENCES = PAUSES | {"silence", "pause", "<silence>", "<pause>"}  # which are words too, among words
 WORD_TIERS = frozenset(("word", "words"))
 # A text; a flag; a number with space around it; a text that is not closed; and what is passed over: comments, [numbers], words.
 _TOKEN = re.compile(r'"((?:[^"]|"")*+)"|<([^<>\s]+)>|(?<!\S)([-+]?\d[^\s"]*)(?=\s|$)|(")|![^\n]*|\[[^\]\n]*\]|\S+')
@@ -17,6 +27,18 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*+)"|<([^<>\s]+)>|(?<!\S)([-+]?\d[^\s"]*)(?=\
 def is_word_tier(name: str) -> bool:
     """`words`, `word`, and of one speaker among several `Ana - words`."""
     return name.lower().rpartition(" - ")[2].strip() in WORD_TIERS
+
+
+def word_tier(names: Sequence[str], wanted: str | None, where: str) -> str:
+    """The tier called `wanted`, or the only one that is named as those of words are. Raises SourceError naming the tiers."""
+    found = [name for name in names if (is_word_tier(name) if wanted is None else name == wanted)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(map(repr, names)) or "none"
+    if wanted is None and found:
+        raise SourceError(f"{where} has several tiers of words: {', '.join(map(repr, found))}", "name the one that is meant")
+    raise SourceError(f"{where} has no tier {'words' if wanted is None else wanted!r}; there are: {listed}",
+                      "name the one with the words" if wanted is None and names else None)
 
 
 @dataclass(frozen=True)
@@ -91,3 +113,34 @@ class _Values:
     def _error(self, what: str, kind: str, value: str) -> SourceError:
         line = self._text.count("\n", 0, self._place) + 1
         return SourceError(f"{self._name}, line {line}: {what} should be {kind}, not {value}")
+
+
+def textgrid_of(tier: str, intervals: Sequence[tuple[int, int, str]], stop_us: int) -> str:
+    """One tier in long text form; intervals are (start, stop, label) in microseconds, in order, none empty or overlapping."""
+    whole: list[tuple[int, int, str]] = []
+    place = 0
+    for start, stop, label in intervals:
+        if start > place:
+            whole.append((place, start, ""))
+        whole.append((start, stop, label))
+        place = stop
+    if place < stop_us:
+        whole.append((place, stop_us, ""))
+    end = _decimal(stop_us)
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {end} ", "tiers? <exists> ",
+             "size = 1 ", "item []: ", "    item [1]:", '        class = "IntervalTier" ', f"        name = {_quoted(tier)} ",
+             "        xmin = 0 ", f"        xmax = {end} ", f"        intervals: size = {len(whole)} "]
+    for number, (start, stop, label) in enumerate(whole, start=1):
+        lines += [f"        intervals [{number}]:", f"            xmin = {_decimal(start)} ",
+                  f"            xmax = {_decimal(stop)} ", f"            text = {_quoted(label)} "]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _decimal(microseconds: int) -> str:
+    whole, rest = divmod(microseconds, MICROSECONDS_HZ)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from utterloom.annotations.plain_text import text_of
 from utterloom.annotations.records import Word
-from utterloom.annotations.textgrid import PAUSES, Tier, is_word_tier, parse_textgrid
+from utterloom.annotations.textgrid import PAUSES, PAUSES_OF_SENTENCES, Tier, is_word_tier, parse_textgrid
 from utterloom.core.errors import SourceError, did_you_mean
 from utterloom.core.records import Drop, Utterance
 from utterloom.prepare.readers.sidecars import Recordings, Segment, Track, read_tracks
@@ -28,7 +28,6 @@ from utterloom.prepare.readers.words import joined
 
 SUFFIXES = (".textgrid",)
 TIER_MARK = "#"
-PAUSES_OF_SENTENCES = PAUSES | {"silence", "pause", "<silence>", "<pause>"}  # which are words too, among words
 
 
 class TextGridReader:

@@ -45,7 +45,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(path: Path, utterance: str | None = None) -> tuple[dict[str, Any], str]:
     """The JSON object as a machine gets it, and the lines as one text."""
-    value, lines = pipeline.show(path, utterance)
+    value, lines = pipeline.show(path, [utterance] if utterance is not None else [])
     return json.loads(json.dumps(value)), "\n".join(lines)
 
 

@@ -237,17 +237,28 @@ def demo(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A manifest, corpus, run, report, model, recording, or a folder of these.")],
-    utterance: Annotated[str | None, typer.Option("--id", help="One utterance, back to its recording.")] = None,
-    as_json: Json = False,
+    path: Annotated[Path, typer.Argument(help="A manifest, corpus, layer, run, report, model, recording, or a folder of these.")],
+    ids: Annotated[list[str] | None, typer.Option(
+        "--id", metavar="ID", help="One utterance, back to its recording; for --page as many as you like.")] = None,
+    draw: Annotated[Path | None, typer.Option("--draw", metavar="FILE.png", help="Draw it on one time axis.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="A page of utterances, to see and hear.")] = None,
+    layers: Annotated[list[str] | None, typer.Option("--layer", metavar="NAME", help="Only these layers, in this order.")] = None,
+    from_s: Annotated[float | None, typer.Option("--from", metavar="SECONDS", help="Show it from here.")] = None,
+    to_s: Annotated[float | None, typer.Option("--to", metavar="SECONDS", help="Show it up to here.")] = None,
+    utterances: Annotated[int | None, typer.Option("--utterances", help="How many --page draws by lot; 12 by default.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of that lot.")] = 0, as_json: Json = False,
 ) -> None:
     """Explain any artifact, finished or not: what it is, what it came from, what was dropped, how it goes on.
 
-    Example: `utterloom show corpora/an4 --id an251-fash-b`
+    An utterance with its layers (word times, units, tokens, features) can be looked at and heard: **--draw**, **--page**.
+
+    Examples: `utterloom show corpora/an4 --id an251-fash-b`; `utterloom show corpora/an4 --id an251-fash-b --draw an251.png`;
+    `utterloom show corpora/an4/words --page words.html`
     """
     from utterloom import pipeline
 
-    _show(as_json, *pipeline.show(path, utterance))
+    _show(as_json, *pipeline.show(path, ids or [], picture=draw, page=page, layers=layers or None, from_s=from_s, to_s=to_s,
+                                  utterances=utterances, seed=seed))
 
 
 @app.command()

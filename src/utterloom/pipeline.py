@@ -5,7 +5,7 @@ Each function does one verb from raw arguments and returns (a JSON object for ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +167,11 @@ def verify(artifact: Path) -> Said:
                    "it writes their shards anew"]
 
 
-def show(path: Path, utterance: str | None) -> Said:
+def show(path: Path, ids: Sequence[str] = (), **look: Any) -> Said:
+    """Any artifact, or one utterance of it; or utterances as a picture or a page, as `look` says (`show.looking.Look`)."""
     from utterloom.show import show as explained
 
-    return explained(path, utterance)
+    return explained(path, ids, **look)
 
 
 def doctor() -> Said:

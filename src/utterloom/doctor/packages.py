@@ -32,6 +32,7 @@ class Extra:
 EXTRAS = {
     "train": Extra("train, evaluate, transcribe and demo", ("torch", "transformers", "safetensors")),
     "media": Extra("recordings as m4a, aac, webm and what else libsndfile does not read", ("av",)),
+    "draw": Extra("pictures of utterances with their layers (show --draw)", ("matplotlib",), "utterloom.show.drawing"),
     "tts": Extra("demo, which speaks its own corpus", ("espeakng-loader",)),
     "s3": Extra("artifacts at s3://", ("s3fs",), "utterloom.store.s3"),
     "hub": Extra("artifacts at hf://", ("huggingface_hub", "datasets"), "utterloom.store.hf"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +34,20 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """`<name …>children</name>`. In attribute names `_` stands for `-`; an attribute that is None is left out."""
     pairs = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
     opening = "".join(f' {key}="{escaped(str(value))}"' for key, value in pairs)
-    if name in ("input", "meta"):  # elements that HTML forbids to close
+    if name in ("input", "meta", "img"):  # elements that HTML forbids to close
         return Html(f"<{name}{opening}>")
     end = "\n" if name in ("section", "table", "tr", "div", "p", "li", "a", "svg", "g", "path") else ""
     return Html(f"<{name}{opening}>{escaped(list(children))}</{name}>{end}")
 
 
-def document(title: str, *body: object) -> bytes:
-    """A whole page in the plain style, which says who made it, needs no network and may load nothing."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    style = resources.files(__package__).joinpath("plain.css").read_text(encoding="utf-8")
+def document(title: str, *body: object, style: str = "", script: str = "") -> bytes:
+    """A whole page in the plain style and `style`, which says who made it, needs no network and may load nothing but pictures that
+    it holds itself. No script may run in it but `script`."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    style = resources.files(__package__).joinpath("plain.css").read_text(encoding="utf-8") + style
     page = tag("html",
                tag("head", tag("meta", charset="utf-8"),
                    tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -50,7 +56,7 @@ def document(title: str, *body: object) -> bytes:
                    tag("title", title), tag("style", Html(style))),
                tag("body", *body,
                    tag("footer", f"Made by utterloom {__version__}. This file holds everything that it shows, and opens without a "
-                                 "network.")), lang="en")
+                                 "network."), tag("script", Html(script)) if script else None), lang="en")
     # Half a surrogate pair, from a file name or a transcript, becomes "?"
     return b"<!doctype html>\n" + page.encode("utf-8", "replace") + b"\n"
 

@@ -16,6 +16,7 @@ from utterloom.core.config import validate
 from utterloom.core.errors import SourceError
 from utterloom.core.timing import format_duration
 from utterloom.shards import layout
+from utterloom.show.layers import layers_in
 from utterloom.show.lines import Rows, Verbatim, amount, columns, command, labelled, parameters, percent, settings, wrapped
 from utterloom.show.picture import distribution
 from utterloom.show.place import CHECKPOINTS, CONTRACT, Place, artifacts_in
@@ -100,18 +101,21 @@ def corpus(place: Place) -> Explained:
     seconds, example = _durations(tables) if len(tables) <= MAX_SHARDS_READ else (None, None)
     layers = ", ".join(f"{name} ({layer['format']}, {layer['rate_hz']:,} Hz, {layer['bits']} bit)"
                        for name, layer in card["layers"].items())
-    return {**card, "wrong_files": wrong}, [f"corpus {place.path}", *wrapped(explain(card)), *labelled([
+    extracted = layers_in(place.path)
+    return {**card, "wrong_files": wrong, "extracted": extracted}, [f"corpus {place.path}", *wrapped(explain(card)), *labelled([
         ("this part", _about_shard(place.inside, card["shards"]) if place.inside else None),
         ("from", Verbatim(f"manifest {source or card['manifest']}")),
         ("recorded as", _formats(prepared["formats"])),
         ("text views", ", ".join(card["views"].values())),
         ("languages", ", ".join(card["languages"]) or None),
         ("layers", layers),
+        *[("", f"{found['name']}: {found['summary']}") for found in extracted],
         ("durations", _spread(seconds) if seconds is not None else None),
         *[("note", note) for note in prepared["notes"]],
         ("files", f"wrong: {'; '.join(wrong[:4])}{' …' if len(wrong) > 4 else ''}" if wrong else "all there, of the right size"),
         ("check them", command("utterloom", "verify", place.path)),
         ("one of them", _one_of_them(place, example)),
+        ("look at it", command("utterloom", "show", place.path, "--page", f"{place.path.name}.html") if extracted else None),
         ("next", command("utterloom", "train", "RECIPE", f"corpus={place.path}", "out=…"))])]
 
 
@@ -343,6 +347,8 @@ def _summaries(places: list[Place]) -> Iterator[tuple[Place, str]]:
             yield place, _unfinished(place)
         elif place.kind in ("manifest", "corpus", "segments", "sample"):
             yield place, f"{card['utterances']:,} utterances, {format_duration(card['hours'] * 3600)}"
+        elif place.kind == "layer":
+            yield place, f"{card['spec']['kind']} of {card['utterances']:,} utterances"
         elif place.kind == "run":
             yield place, f"best dev WER {percent(card['best_dev_wer'])}, {card['steps']:,} steps"
         elif place.kind == "report":

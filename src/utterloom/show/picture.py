@@ -67,7 +67,7 @@ def _block(share: float) -> str:
 def time_axis(duration_s: float, num_columns: int) -> str:
     """Round times, each behind the mark of its place: `╵0       ╵0.5     ╵1 s`."""
     wanted = max(1, num_columns // TICK_COLUMNS)
-    step_s = next((step for step in _round_steps(duration_s) if duration_s / step <= wanted), duration_s)
+    step_s = round_step_s(duration_s, wanted)
     line = ""
     for number in range(int(duration_s / step_s + 1e-9) + 1):
         column = round(number * step_s / duration_s * num_columns)
@@ -76,6 +76,11 @@ def time_axis(duration_s: float, num_columns: int) -> str:
             break
         line = f"{line:<{column}}{label}"
     return line + (" s" if duration_s < 120 else "")
+
+
+def round_step_s(duration_s: float, most: int) -> float:
+    """The shortest round step of which at most `most` fit into a duration."""
+    return next((step for step in _round_steps(duration_s) if duration_s / step <= most), duration_s)
 
 
 def _round_steps(duration_s: float) -> Iterable[float]:

@@ -43,13 +43,13 @@ def place_of(path: Path) -> Place:
     """Raises SourceError that says what the path is instead of an artifact, and what could be made of it."""
     if not path.exists():
         raise _nothing_there(path)
-    found = _artifact(path)
+    found = artifact_at(path)
     if found is not None:
         return found
     if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
         return Place(path, "recording")
     for parent in path.absolute().parents:  # a card, a shard, a checkpoint's weights: a part of something
-        if (around := _artifact(parent)) is not None:
+        if (around := artifact_at(parent)) is not None:
             return replace(around, path=_as_written(path, parent), inside=path)
     if path.is_file():
         raise SourceError(f"{path} is a file that utterloom does not know and that lies in no artifact", _use_of_file(path))
@@ -62,11 +62,12 @@ def artifacts_in(folder: Path) -> list[Place]:
     """Artifacts in a folder and in the folders right below it; not those inside other artifacts."""
     found: list[Place] = []
     for child in islice(_folders(folder), MAX_FOLDERS):
-        place = _artifact(child)
+        place = artifact_at(child)
         if place is not None:
             found.append(place)
         else:
-            found += [inner for grandchild in islice(_folders(child), MAX_FOLDERS) if (inner := _artifact(grandchild)) is not None]
+            inner = (artifact_at(grandchild) for grandchild in islice(_folders(child), MAX_FOLDERS))
+            found += [place for place in inner if place is not None]
     return found
 
 
@@ -77,7 +78,8 @@ def _folders(folder: Path) -> Iterator[Path]:
         return
 
 
-def _artifact(folder: Path) -> Place | None:
+def artifact_at(folder: Path) -> Place | None:
+    """The artifact that a folder is, finished or not; None where it is none. Raises SourceError where it does not say which."""
     kind = kind_of(folder)
     if kind is not None:
         return Place(folder, kind, "finished")
@@ -132,7 +134,7 @@ def _use_of_file(path: Path) -> str:
         return f"if it lists recordings: utterloom prepare table {path} MANIFEST"
     if path.suffix.lower() in (".yaml", ".yml"):
         return f"if it is a recipe: utterloom train {path} corpus=… out=…"
-    return "show explains manifests, corpora, runs, reports, models, and recordings"
+    return "show explains manifests, corpora, layers, runs, reports, models, and recordings"
 
 
 def _something_else(folder: Path) -> SourceError:
@@ -144,7 +146,7 @@ def _something_else(folder: Path) -> SourceError:
     listed = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(4))
     tables = sorted((entry for entry in names if entry.suffix.lower() in (".tsv", ".csv", ".jsonl")),
                     key=lambda entry: (len(entry.parts), entry))
-    hint = "show explains manifests, corpora, runs, reports, models, and recordings"
+    hint = "show explains manifests, corpora, layers, runs, reports, models, and recordings"
     if tables:
         hint = f"if {tables[0].name} lists recordings: utterloom prepare table {tables[0]} MANIFEST"
     elif AUDIO_SUFFIXES & suffixes.keys():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from utterloom.metrics.error_rates import ErrorCounts, align, words_of
 from utterloom.metrics.scoring import read_hypotheses
 from utterloom.shards import layout
 from utterloom.shards.reader import Corpus, ShardTable
+from utterloom.show import layers, listing
 from utterloom.show.artifacts import manifest_of
 from utterloom.show.lines import INDENT, Rows, Verbatim, amount, columns, command, labelled
 from utterloom.show.picture import Levels
 from utterloom.show.place import Place
 from utterloom.show.recording import level_in_words, levels_of, picture
 from utterloom.show.run import config_of, corpus_of
+from utterloom.show.timeline import layers_of
 from utterloom.store.members import is_there
 
 NUM_NEAREST = 4
@@ -46,11 +48,48 @@ def explain_utterance(place: Place, utterance: str) -> Explained:
     if place.kind == "manifest":
         return _of_manifest(place.path, utterance)
     if place.kind == "corpus":
-        return _of_corpus(Corpus(place.path), utterance)
+        return _of_corpus(Corpus(place.path), None, utterance)
+    if place.kind == "layer":
+        return _of_corpus(*corpus_behind(place, utterance), utterance)
     if place.kind in ("run", "report"):
         return _of_scored(place, utterance)
-    raise SourceError(f"{place.path} is a {'folder of artifacts' if place.kind == 'shelf' else place.kind}: it knows no utterances",
-                      "--id is for a manifest, a corpus, a run or a report")
+    raise _knows_none(place)
+
+
+def corpus_behind(place: Place, utterance: str = "…") -> tuple[Corpus, list[str] | None]:
+    """The corpus that a corpus, layer, run or report is of, and which layers are meant: None for all.
+
+    Raises SourceError for what has none, and where it cannot be found.
+    """
+    if place.kind == "corpus":
+        return Corpus(place.path), None
+    if place.kind == "layer":
+        corpus = layers.corpus_of(place.path, place.card().get("corpus"))
+        if corpus is None:
+            raise SourceError(f"the corpus of layer {place.path} is not near it",
+                              f"name both: utterloom show CORPUS --layer {place.path}")
+        return corpus, [str(place.path.absolute())]
+    if place.kind in ("run", "report"):
+        return Corpus(_scored_corpus(place, utterance).folder), None
+    raise _knows_none(place)
+
+
+def locate(corpus: Corpus, utterance: str) -> tuple[ShardTable, int]:
+    """Its shard and row. Raises CorpusError that says why it was dropped, or which ids are near."""
+    table, index, ids, hurt = _find(corpus, utterance)
+    if table is not None:
+        return table, index
+    dropped, source = _dropped(corpus, utterance)
+    if dropped:
+        raise CorpusError(f"utterance {utterance} is not in corpus {corpus.url}: {dropped[0].stage} dropped it "
+                          f"({dropped[0].reason}: {dropped[0].detail})")
+    raise _unknown(f"corpus {corpus.url}", utterance, ids, _where_else(corpus, source, hurt))
+
+
+def _knows_none(place: Place) -> SourceError:
+    what = "folder of artifacts" if place.kind == "shelf" else place.kind
+    return SourceError(f"{place.path} is a {what}: it knows no utterances",
+                       "--id is for a manifest, a corpus, a layer, a run or a report")
 
 
 # --- where it is looked for -------------------------------------------------------------------------------------------
@@ -79,13 +118,14 @@ def _of_manifest(folder: Path, utterance: str) -> Explained:
         *_rows(value), ("level", sound), *_doubles(dropped)]), *_pictured(levels)]
 
 
-def _of_corpus(corpus: Corpus, utterance: str, adding: Callable[[ShardTable, int], Added] | None = None) -> Explained:
-    """`adding` says what a run or report knows besides, of a row that is there."""
+def _of_corpus(corpus: Corpus, names: list[str] | None, utterance: str,
+               adding: Callable[[ShardTable, int], Added] | None = None) -> Explained:
+    """`names` are those of the layers to tell of, None for all; `adding` says what a run or report knows besides, of a row that is
+    there."""
     table, index, ids, hurt = _find(corpus, utterance)
     dropped = [drop for drop in read_drops(Path(corpus.url)) if drop.id == utterance]
     if table is None:
-        source = manifest_of(Path(corpus.url), corpus.card["manifest"])
-        dropped += [drop for drop in read_drops(source) if drop.id == utterance] if source else []
+        dropped, source = _dropped(corpus, utterance)
         if dropped:
             return _gone(f"corpus {corpus.url}", dropped)
         raise _unknown(f"corpus {corpus.url}", utterance, ids, _where_else(corpus, source, hurt))
@@ -93,8 +133,9 @@ def _of_corpus(corpus: Corpus, utterance: str, adding: Callable[[ShardTable, int
     row = corpus.row(table, index)
     audio, levels = _audio(corpus, table, index, row)
     row["split"] = corpus.split_of(table.name, index)
+    found, layered = listing.layers_in_words(layers_of(corpus, table, index, names), corpus.sample_rate_hz)
     value = {"kind": "utterance", "path": str(corpus.url), **_described(row), "audio": audio, "level": levels.numbers(),
-             **extra}
+             "layers": found, **extra}
     listen = command("tar", "-xOf", Path(corpus.url) / audio["file"], audio["member"], ">", audio["member"])
     listen = Verbatim(listen.replace("'>'", ">"))
     stop = audio["offset"] + audio["bytes"]
@@ -103,11 +144,21 @@ def _of_corpus(corpus: Corpus, utterance: str, adding: Callable[[ShardTable, int
         ("bytes", f"{audio['offset']:,} to {stop:,} of {audio['file']} ({audio['bytes']:,}), "
                   f"CRC-32 {audio['crc32']:08x}: {audio['checksum']}"),
         ("level", level_in_words(levels) if levels.duration_s else None), *rows, *_doubles(dropped),
-        ("listen", listen if audio["checksum"] == "ok" else None)]), *more, *_pictured(levels)]
+        ("listen", listen if audio["checksum"] == "ok" else None)]), *more, *layered, *_pictured(levels)]
 
 
-def _of_scored(place: Place, utterance: str) -> Explained:
-    """The corpus behind a run or a report, and what a model heard in it."""
+@dataclass(frozen=True)
+class _Scored:
+    """What a run or report was made of: the corpus's folder, what is to be said of it, and where hypotheses are."""
+
+    folder: Path
+    complaint: str | None
+    config: dict[str, Any]
+    reports: list[Path]
+
+
+def _scored_corpus(place: Place, utterance: str) -> _Scored:
+    """Raises SourceError where the corpus cannot be found."""
     card = place.card()
     if place.kind == "run":
         config, content = config_of(place.path), card.get("corpus")
@@ -119,20 +170,26 @@ def _of_scored(place: Place, utterance: str) -> Explained:
     if folder is None:
         raise SourceError(f"the corpus of {place.path} is not at {config.get('corpus')}: {complaint}",
                           f"name it yourself: utterloom show CORPUS --id {utterance}")
-    heard = {str(report): hypothesis for report in reports
+    return _Scored(folder, complaint, config, reports)
+
+
+def _of_scored(place: Place, utterance: str) -> Explained:
+    """The corpus behind a run or a report, and what a model heard in it."""
+    scored, card = _scored_corpus(place, utterance), place.card()
+    heard = {str(report): hypothesis for report in scored.reports
              if (hypothesis := read_hypotheses(report / "hypotheses.jsonl").get(utterance)) is not None}
-    corpus = Corpus(folder)
+    corpus = Corpus(scored.folder)
 
     def adding(table: ShardTable, index: int) -> Added:
         extra: dict[str, Any] = {"heard": heard}
-        rows: Rows = [("caution", complaint)]
+        rows: Rows = [("caution", scored.complaint)]
         if place.kind == "run":
-            extra["use"] = _use(place, card, config, corpus.split_of(table.name, index), utterance)
+            extra["use"] = _use(place, card, scored.config, corpus.split_of(table.name, index), utterance)
             rows.append(("this run", extra["use"]))
         reference = table.text(index, next(iter(corpus.views))) or ""
         return extra, rows, [line for report, text in heard.items() for line in _comparison(report, reference, text)]
 
-    return _of_corpus(corpus, utterance, adding)
+    return _of_corpus(corpus, None, utterance, adding)
 
 
 def _use(place: Place, card: dict[str, Any], config: dict[str, Any], split: str, utterance: str) -> str:
@@ -248,6 +305,12 @@ def _comparison(report: str, reference: str, heard: str) -> list[str]:
 
 
 # --- what is not there ------------------------------------------------------------------------------------------------
+
+
+def _dropped(corpus: Corpus, utterance: str) -> tuple[list[Drop], Path | None]:
+    """What pack and prepare say of an id that is not there, and the manifest, if it still lies near."""
+    source = manifest_of(Path(corpus.url), corpus.card["manifest"])
+    return [drop for folder in (Path(corpus.url), source) if folder for drop in read_drops(folder) if drop.id == utterance], source
 
 
 def _gone(where: str, dropped: list[Drop]) -> Explained:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utterloom.annotations import TimedWord, WordsRead, read_words, write_words
 from utterloom.core.errors import ConfigError, SourceError, UtterloomError
@@ -261,3 +265,43 @@ def test_any_json_is_words_or_faults_or_an_error_that_is_the_users(junk: str, tm
         assert "a.json" in error.message
     else:
         assert not any(read.by_id.values()) and read.faults
+
+
+_KEYS = st.sampled_from((
+    "words", "word", "segments", "tiers", "chunks", "result", "timestamp", "alignment_json", "text", "start", "end", "duration",
+    "score", "id", "audio_filepath", "entries", "x"))
+_LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-2, 9), st.floats(),
+                    st.sampled_from(("one", "", "sil", "[", "[[1, 2, \"a\"]]", "0.5")))
+_VALUES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=5), max_leaves=25)
+
+
+@given(value=_VALUES, is_lines=st.booleans())
+def test_random_json_makes_good_words_and_no_traceback(value: Any, is_lines: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        good_or_refused(put(Path(folder) / ("a.jsonl" if is_lines else "a.json"), json.dumps(value)))
+
+
+_CELLS = st.sampled_from(("a", "1", "A", "0.5", "-1", "nan", "1e999", "one", "<eps>", "<ALT>", ";;", "", "id", "word", "start_s",
+                          '"IntervalTier"', '"words"', "<exists>", '"', "2"))
+
+
+@given(lines=st.lists(st.lists(_CELLS, max_size=8), max_size=12), suffix=st.sampled_from((".ctm", ".tsv", ".TextGrid")))
+def test_random_lines_make_good_words_and_no_traceback(lines: list[list[str]], suffix: str) -> None:
+    first = {".tsv": "id\tword\tstart_s\tend_s\n", ".TextGrid": '"ooTextFile" "TextGrid" 0 9 <exists> 1 ', ".ctm": ""}[suffix]
+    with tempfile.TemporaryDirectory() as folder:
+        good_or_refused(put(Path(folder) / f"a{suffix}", first + "\n".join("\t".join(line) for line in lines)))
+
+
+def good_or_refused(path: Path) -> None:
+    try:
+        read = read_words(path)
+    except UtterloomError as error:
+        assert path.name in error.message
+        return
+    reasons(read)
+    for words in read.by_id.values():
+        ends = [0.0]
+        for word in words:
+            assert word.word and ends[-1] <= word.start_s <= word.end_s < math.inf
+            ends.append(word.end_s)

@@ -45,7 +45,7 @@ def test_words_come_back_to_the_microsecond(suffix: str, words: list[TimedWord])
         name = "a_talk.1" if suffix == ".ctm" else "a talk.1"
         assert not read.faults and not read.trimmed and list(read.by_id) == [name]
         assert plain(read.by_id[name]) == plain(words, scores=suffix != ".TextGrid")
-        assert written == Written(len(words), 0, {"white space written as _": 1} if suffix == ".ctm" else {})
+        assert written == Written(len(words), 0, {"white space written as _, half characters as ?": 1} if suffix == ".ctm" else {})
         assert [one.name for one in Path(folder).iterdir()] == [path.name]
 
 
@@ -219,7 +219,8 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
              TimedWord("early", 0.8, 1.2), TimedWord("late", 1.9, 2.5), TimedWord("gone", 2.5, 3.0)]
     always = {"text that readers take for silence": 1, "made to start where the one before ends": 1,
               "cut at the end of the recording": 2}
-    assert write_words(tmp_path / "a.ctm", words, 2.0) == Written(6, 0, {**always, "white space written as _": 1})
+    assert write_words(tmp_path / "a.ctm", words, 2.0) == Written(
+        6, 0, {**always, "white space written as _, half characters as ?": 1})
     assert (tmp_path / "a.ctm").read_text().split("\n")[0] == "a 1 0.00 0.50 two_words"
     assert write_words(tmp_path / "a.json", words, 2.0) == Written(6, 0, always)
     assert write_words(tmp_path / "a.TextGrid", words, 2.0) == Written(4, 2, always)
@@ -233,6 +234,15 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
     lonely = [TimedSegment("a", 0, 0, "nothing"), TimedSegment("b", 0, 1), TimedSegment("c", 0.5, 2, "c")]
     assert write_segments(tmp_path / "a.vtt", lonely, 5.0) == Written(1, 2, {"made to start where the one before ends": 1})
     assert cues_of(tmp_path / "a.vtt")[0].start_s == 1
+
+
+def test_no_word_at_all_is_silence(tmp_path: Path) -> None:
+    words = [TimedWord(" ", 0, 1), TimedWord("two", 1, 2)]
+    for suffix in (".ctm", ".tsv", ".json", ".TextGrid"):
+        assert write_words(tmp_path / f"a{suffix}", words, 2.0).changes["text that readers take for silence"] == 1
+        read = read_words(tmp_path / f"a{suffix}")
+        assert [word.word for word in read.by_id["a"]] == ["two"] and not read.faults
+    assert write_words(tmp_path / "a.srt", words, 2.0).left_out == 1
 
 
 def test_a_word_that_looks_like_an_alternative_makes_none(tmp_path: Path) -> None:
@@ -252,11 +262,13 @@ def test_what_cannot_be_written_is_refused_with_the_choices(tmp_path: Path) -> N
         write_segments(tmp_path / "a.ctm", [], 5.0)
     with pytest.raises(ConfigError, match="words of 2"):
         write_words(tmp_path / "a.srt", {"a": HELLO, "b": HELLO}, 5.0)
-    with pytest.raises(ConfigError, match="the same in a CTM"):
+    with pytest.raises(ConfigError, match=r"'a b' and 'a_b' are the same in a\.ctm"):
         write_words(tmp_path / "a.ctm", {"a b": HELLO, "a_b": HELLO}, 5.0)
-    with pytest.raises(ConfigError, match="cannot be written in a CTM"):
+    with pytest.raises(ConfigError, match=r"'a\\tb' and 'a b' are the same in a\.tsv"):
+        write_words(tmp_path / "a.tsv", {"a\tb": HELLO, "a b": HELLO}, 5.0)
+    with pytest.raises(ConfigError, match=r"';;a' cannot be written in a\.ctm"):
         write_words(tmp_path / "a.ctm", {";;a": HELLO}, 5.0)
-    for name in ("../x", "/x", "a//b", ""):
+    for name in ("../x", "/x", "a//b", "", ".", ".hidden", "a\0"):
         with pytest.raises(ConfigError, match="no name for a file"):
             write_word_files(tmp_path / "out", ".json", {name: HELLO}, {name: 5.0})
     with pytest.raises(OutputError):

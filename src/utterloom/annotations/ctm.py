@@ -53,7 +53,7 @@ def parse_ctm(text: str) -> tuple[dict[str, dict[str, list[Word]]], list[Fault]]
 
 def ctm_line(recording: str, start_us: int, stop_us: int, word: str, score: float | None, changes: Counter[str]) -> str:
     """One word of channel 1, its times in integer microseconds; `changes` counts what could not be written as it is."""
-    cell = ctm_cell(word, changes)
+    cell = ctm_cell(word, changes) or "<eps>"
     if cell.upper() in _ALTERNATIVES:  # would make alternatives of the words that follow
         cell = cell.strip("<>")
         changes["angle brackets left out of a word that marks alternatives"] += 1
@@ -62,8 +62,8 @@ def ctm_line(recording: str, start_us: int, stop_us: int, word: str, score: floa
 
 
 def ctm_cell(text: str, changes: Counter[str]) -> str:
-    """White space becomes `_`: a cell has none."""
-    cell = "_".join(text.split())
+    """White space becomes `_`: a cell has none. Half a character becomes `?`."""
+    cell = "_".join(text.split()).encode("utf-8", "replace").decode()
     if cell != text:
-        changes["white space written as _"] += 1
+        changes["white space written as _, half characters as ?"] += 1
     return cell

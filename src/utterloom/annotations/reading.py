@@ -94,7 +94,8 @@ def _parsed(path: Path, suffix: str, own_id: str, tier: str | None) -> tuple[Wor
 
 def _in_folder(folder: Path, tier: str | None) -> tuple[WordsById, list[Fault], str]:
     try:
-        files = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+        files = sorted(path for path in folder.rglob("*") if path.is_file()
+                       and not any(part.startswith(".") for part in path.relative_to(folder).parts))
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
     kinds = {suffix: [path for path in files if path.suffix.lower() == suffix.lower()] for suffix in IN_FOLDERS}

@@ -70,7 +70,7 @@ def write_words(path: Path, words: Words | Mapping[str, Words], duration_s: floa
     has the column `id` first and JSON is an object of lists. In a CTM a recording without id is called as the file is.
 
     Raises ConfigError for a suffix that is none of WORD_SUFFIXES, for several recordings in a format that holds one, and for ids
-    that a CTM cannot tell apart; ValueError where a duration is missing or no length; OutputError.
+    that a CTM or TSV cannot tell apart; ValueError where a duration is missing or no length; OutputError.
     """
     suffix = _suffix(path, WORD_SUFFIXES, "words")
     by_id = words if isinstance(words, Mapping) else {path.name[:-len(suffix)]: words}
@@ -82,13 +82,14 @@ def write_words(path: Path, words: Words | Mapping[str, Words], duration_s: floa
     everything = [item for said in items.values() for item in said]
     left_out = 0
     if suffix == ".ctm":
-        names = _ctm_names(path, by_id, changes)
+        names = _cells(path, by_id, {name: ctm_cell(name, changes) for name in by_id})
         text = "".join(f"{ctm_line(names[item.id], item.start_us, item.stop_us, item.text or '', item.score, changes)}\n"
                        for item in everything)
     elif suffix == ".tsv":
         has_ids = isinstance(words, Mapping)
+        names = _cells(path, by_id, {name: _plain(name, changes) for name in by_id}) if has_ids else {}
         text = _tsv([*(["id"] if has_ids else []), *WORD_COLUMNS],
-                    ([*([_plain(item.id, changes)] if has_ids else []), item.text or "", *_times(item), _score(item)]
+                    ([*([names[item.id]] if has_ids else []), item.text or "", *_times(item), _score(item)]
                      for item in everything))
     elif suffix == ".json":
         rows = {name: [_object(item, WORD_COLUMNS) for item in said] for name, said in items.items()}
@@ -145,7 +146,8 @@ def write_word_files(
     written = Written(0)
     for name, said in words.items():
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name or PurePosixPath(name).as_posix() != name:
+        is_hidden = any(part.startswith(".") for part in parts)  # and would not be read back
+        if not parts or PurePosixPath(name).as_posix() != name or name.startswith("/") or "\0" in name or is_hidden:
             raise ConfigError(f"the id {name!r} is no name for a file in {folder}", "choose from: .ctm, .tsv, .json")
         written += write_words(folder / f"{name}{suffix}", said, duration_s[name])
     return written
@@ -208,16 +210,16 @@ def _duration_us(duration_s: float | Mapping[str, float], name: str) -> int:
     return microseconds(value)
 
 
-def _ctm_names(path: Path, names: Iterable[str], changes: Counter[str]) -> dict[str, str]:
-    """Each id as a cell. Raises ConfigError where two become one."""
-    cells = {name: ctm_cell(name, changes) for name in names}
+def _cells(path: Path, names: Iterable[str], cells: Mapping[str, str]) -> Mapping[str, str]:
+    """The cell of each id. Raises ConfigError for one that a file cannot have, and where two become one."""
     first: dict[str, str] = {}
-    for name, cell in cells.items():
-        if not cell or cell.startswith(";;"):
-            raise ConfigError(f"{path}: the id {name!r} cannot be written in a CTM", "choose from: .tsv, .json")
+    for name in names:
+        cell = cells[name]
+        if not cell or (cell.startswith(";;") and path.suffix.lower() == ".ctm"):  # a comment
+            raise ConfigError(f"the id {name!r} cannot be written in {path.name}", "give it another name, or write .json")
         if cell in first:
-            raise ConfigError(f"{path}: the ids {first[cell]!r} and {name!r} are the same in a CTM, which has no white space",
-                              "choose from: .tsv, .json")
+            raise ConfigError(f"the ids {first[cell]!r} and {name!r} are the same in {path.name}, as {cell!r}",
+                              "give one another name, or write .json")
         first[cell] = name
     return cells
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from utterloom.core.timing import FrameGrid
 from utterloom.text.bridge import (
@@ -44,10 +44,12 @@ def training_lines() -> list[str]:
     return [line for text in LINES.values() for line in (text, unicodedata.normalize("NFD", text))] + [" ".join(ODD)]
 
 
-def byte_level(trim: bool, add_space: bool, normalizer: Any = None, words: bool = True) -> Tokenizer:
-    """Byte-level BPE, as GPT-2, Llama 3 and Qwen have it; with `words=False` tokens may span words."""
+def byte_level(trim: bool, add_space: bool, normalizer: Any = None, words: bool | str = True) -> Tokenizer:
+    """Byte-level BPE, as GPT-2 has it; as Llama 3 and Qwen, with a pattern of `words`; with `words=False` tokens may span words."""
     inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_space, use_regex=words)
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_space, use_regex=words is True)
+    if isinstance(words, str):
+        inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), "isolated"), inner.pre_tokenizer])
     if normalizer is not None:
         inner.normalizer = normalizer
     inner.train_from_iterator(training_lines() * 3, trainers.BpeTrainer(
@@ -95,7 +97,7 @@ TOKENIZERS = {
     "bpe": lambda: byte_level(trim=False, add_space=False),
     "bpe-trimmed": lambda: byte_level(trim=True, add_space=False),
     "bpe-space": lambda: byte_level(trim=False, add_space=True),
-    "bpe-nfc": lambda: byte_level(trim=False, add_space=False, normalizer=normalizers.NFC()),
+    "bpe-nfc": lambda: byte_level(trim=False, add_space=False, normalizer=normalizers.NFC(), words=" ?\\p{L}+| ?[^\\s\\p{L}]|\\s+"),
     "bpe-over-words": lambda: byte_level(trim=False, add_space=False, words=False),
     "unigram": unigram,
     "unigram-over-words": lambda: unigram(words=False),

@@ -249,6 +249,10 @@ def _split(word: TimedWord, tokens: Sequence[Span | None]) -> list[Span]:
 
 def _one_after_another(words: Sequence[TimedWord]) -> list[TimedWord]:
     """Words whose characters rise, disjoint; overlapping and crossing ones made one. Raises ValueError where times go back."""
+    times = [word.window for word in words if word.window is not None]
+    for (start, stop), (next_start, next_stop) in pairwise([(0, 0), *times]):
+        if not (start <= next_start <= next_stop and stop <= next_stop):
+            raise ValueError(f"a word is spoken in samples [{next_start}, {next_stop}), after one in [{start}, {stop})")
     joined: list[TimedWord] = []
     for word in words:
         if word.first_char < 0 or word.stop_char <= word.first_char or (word.start_sample is None) != (word.stop_sample is None):
@@ -256,10 +260,6 @@ def _one_after_another(words: Sequence[TimedWord]) -> list[TimedWord]:
         while joined and word.first_char < joined[-1].stop_char:
             word = _join(joined.pop(), word)
         joined.append(word)
-    times = [word.window for word in joined if word.window is not None]
-    for (start, stop), (next_start, next_stop) in pairwise([(0, 0), *times]):
-        if not (start <= next_start <= next_stop and stop <= next_stop):
-            raise ValueError(f"a word is spoken in samples [{next_start}, {next_stop}), after one in [{start}, {stop})")
     return joined
 
 

@@ -87,7 +87,8 @@ def test_frames_of_padding_are_noticed() -> None:
     states, mask_of_samples = np.zeros((499, 4)), np.r_[np.ones(16_000), np.zeros(144_000)]
     kept = states[:int(mask_of_samples.sum())]
     assert "499 frames at 50 Hz are 9.98 s, where the audio is 1 s" in (length_complaint(len(kept), grid, 16_000, 16_000) or "")
-    assert all(length_complaint(frames, grid, 16_000, 16_000) is None for frames in (48, 49, 50, 51))
+    assert all(length_complaint(frames, grid, 16_000, 16_000) is None for frames in (48, 49, 50, 52))
+    assert all(length_complaint(frames, grid, 16_000, 16_000) for frames in (47, 53))
     assert length_complaint(0, grid, 100, 16_000) is None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ def length_complaint(num_frames: int, grid: FrameGrid, num_samples: int, sample_
 
     How many a model gives exactly is its own length function's to say; from outside it is known but for its edges.
     """
-    spoken_s, frames_s = num_samples / sample_rate_hz, num_frames * grid.frame_s
-    if abs(frames_s - spoken_s) <= EDGE_FRAMES * grid.frame_s:
+    if abs(num_frames - Fraction(num_samples, sample_rate_hz) * grid.rate) <= EDGE_FRAMES:
         return None
+    spoken_s, frames_s = num_samples / sample_rate_hz, num_frames * grid.frame_s
     return (f"{num_frames} frames at {grid.rate_hz:g} Hz are {frames_s:g} s, where the audio is {spoken_s:g} s: "
             f"it was {num_frames / spoken_s if spoken_s else 0:.4g} frames a second")
 
@@ -126,13 +127,12 @@ class Units:
 
         Raises CorpusError for a span that goes on after the units end (D-P1), or is none.
         """
-        edge = EDGE_FRAMES * self.stream.grid.frame_s
-        if not 0 <= start_sample <= stop_sample or stop_sample / rate_hz > self.num_frames * self.stream.grid.frame_s + edge:
+        grid = self.stream.grid
+        if not 0 <= start_sample <= stop_sample or Fraction(stop_sample, rate_hz) * grid.rate > self.num_frames + EDGE_FRAMES:
             raise CorpusError(f"samples [{start_sample}, {stop_sample}) at {rate_hz} Hz are not within the "
-                              f"{self.num_frames * self.stream.grid.frame_s:g} s that the {self.num_frames} units of "
-                              f"{self.stream.name} last at {self.stream.grid.rate_hz:g} Hz",
-                              "a span in other samples, or units at another rate than they were made")
-        first, stop = self.stream.grid.frame_span(start_sample, stop_sample, rate_hz)
+                              f"{self.num_frames * grid.frame_s:g} s that the {self.num_frames} units of {self.stream.name} last "
+                              f"at {grid.rate_hz:g} Hz", "a span in other samples, or units at another rate than they were made")
+        first, stop = grid.frame_span(start_sample, stop_sample, rate_hz)
         return Units.of_frames(self.stream, self.expanded()[first:stop])
 
     def check(self, num_samples: int, sample_rate_hz: int) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -33,10 +34,10 @@ WORDS_PX, UPRIGHT_PX = 26, 58  # a lane of words is higher where some stand upri
 LINE_PX = 15
 MOST_ROWS = 6  # of boxes that overlap
 SIZES = (9.0, 8.0, 7.0, 6.5)
-PADDING_PX = 3.0
+PADDING_PX, LEAST_ROOM_PX = 3.0, 4.0
 TICK_PX = 90
 INK, QUIET, RULE, WAVE, FILL, EDGE = "#1d1c1a", "#5f5b54", "#d9d5cc", "#17607f", "#8cc3dc", "#0f4258"
-REPLACEMENT = "?"
+REPLACEMENT, MOST_LISTED = "?", 20
 
 
 @dataclass
@@ -74,33 +75,48 @@ def check_suffix(path: Path) -> None:
 
 def draw(timeline: Timeline) -> Drawn:
     """The whole picture. `timeline.lanes` are drawn in their order, below waveform and log-mel."""
-    from matplotlib import rc_context
+    figure, pen = compose(timeline)
+    buffer = io.BytesIO()
+    with _settings():
+        figure.savefig(buffer, format="png", dpi="figure", metadata={"Software": None})
+    width_px, height_px = figure.canvas.get_width_height()
+    notes = []
+    if pen.num_unlabelled:
+        notes.append(f"{pen.num_unlabelled:,} labels have no room: look closer with --from and --to")
+    if pen.missing:
+        listed = " ".join(pen.missing[:MOST_LISTED]) + (" …" if len(pen.missing) > MOST_LISTED else "")
+        notes.append(f"no font here has {listed}, drawn as {REPLACEMENT}: install one that has, such as Noto Sans")
+    return Drawn(buffer.getvalue(), width_px, height_px, pen.num_unlabelled, pen.missing, notes + pen.notes)
+
+
+def compose(timeline: Timeline) -> tuple[Any, Pen]:
+    """The picture as a figure of matplotlib, and what drew it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     texts = [timeline.id, timeline.text or "", *(box.label for lane in timeline.lanes for box in lane.boxes),
              *(label for lane in timeline.lanes for label in lane.apart), *(lane.about for lane in timeline.lanes)]
     families, missing = fonts_for("".join(texts))
-    seconds = timeline.to_s - timeline.from_s
-    plot_px = max(LEAST_PX, min(MOST_PX, round(seconds * PX_PER_S)))
-    width_px = LEFT_PX + plot_px + RIGHT_PX
-    with rc_context({"font.family": families, "text.usetex": False, "text.parse_math": False, "path.simplify": True,
-                     "axes.unicode_minus": True, "svg.hashsalt": "utterloom", "figure.dpi": DOTS_PER_INCH}):
+    plot_px = max(LEAST_PX, min(MOST_PX, round((timeline.to_s - timeline.from_s) * PX_PER_S)))
+    with _settings({"font.family": families, "text.parse_math": False}):
         figure = Figure(dpi=DOTS_PER_INCH, facecolor="white")
         FigureCanvasAgg(figure)  # becomes the figure's own
-        pen = _Pen(figure, timeline, plot_px, missing)
-        height_px = pen.all()
+        pen = Pen(figure, timeline, plot_px, missing)
+        height_px, width_px = pen.all(), LEFT_PX + plot_px + RIGHT_PX
         figure.set_size_inches(width_px / DOTS_PER_INCH, height_px / DOTS_PER_INCH)
         pen.place(width_px, height_px)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    notes = []
-    if pen.num_unlabelled:
-        notes.append(f"{pen.num_unlabelled:,} labels have no room: look closer with --from and --to")
-    if missing:
-        notes.append(f"no font here has {' '.join(missing[:20])}{' …' if len(missing) > 20 else ''}, drawn as {REPLACEMENT}: "
-                     "install one that has, such as Noto Sans")
-    return Drawn(buffer.getvalue(), width_px, height_px, pen.num_unlabelled, missing, notes + pen.notes)
+    return figure, pen
+
+
+@contextmanager
+def _settings(ours: Any = None) -> Iterator[None]:
+    """matplotlib's own settings with some of ours: nobody's matplotlibrc has a say in it."""
+    from matplotlib import rc_context, rcdefaults, rcParams
+
+    with rc_context():
+        rcdefaults()
+        rcParams.update(ours or {})
+        yield
 
 
 # --- fonts ------------------------------------------------------------------------------------------------------------
@@ -157,18 +173,18 @@ def _has(path: str, characters: frozenset[str]) -> set[str]:
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-class _Pen:
+class Pen:
     """Lanes are drawn from the top down, in pixels; axes are placed at the end, when the height is known."""
 
-    def __init__(self, figure: Any, timeline: Timeline, plot_px: int, missing: Sequence[str]) -> None:
-        self.figure, self.timeline, self.plot_px = figure, timeline, plot_px
-        self.missing = str.maketrans(dict.fromkeys(missing, REPLACEMENT))
+    def __init__(self, figure: Any, timeline: Timeline, plot_px: int, missing: list[str]) -> None:
+        self.figure, self.timeline, self.plot_px, self.missing = figure, timeline, plot_px, missing
+        self._replaced = str.maketrans(dict.fromkeys(missing, REPLACEMENT))
         self.px_per_s = plot_px / (timeline.to_s - timeline.from_s)
         self.top_px = TOP_PX
         self.axes: list[tuple[Any, int, int]] = []  # and how far from the top it begins, and how high it is
         self.num_unlabelled = 0
         self.notes: list[str] = []
-        self._widths: dict[tuple[str, float], float] = {}
+        self._widths: dict[str, float] = {}
 
     def all(self) -> int:
         """Everything; returns the height of the picture in pixels."""
@@ -339,10 +355,10 @@ class _Pen:
 
     def _size(self, box: Box) -> float | None:
         """The largest size at which a label lies within its box; None where none does."""
-        room = (box.stop_s - box.start_s) * self.px_per_s - PADDING_PX
-        if room < 4:
-            return None
         text = self._spelled(box.label)
+        room = (box.stop_s - box.start_s) * self.px_per_s - (PADDING_PX if len(text) > 1 else PADDING_PX / 2)
+        if room < LEAST_ROOM_PX:
+            return None
         return next((size for size in SIZES if self._width_px(text, size) <= room), None)
 
     def _axis_of_seconds(self) -> None:
@@ -367,17 +383,18 @@ class _Pen:
     def _spelled(self, text: str) -> str:
         """Without what no font has, and without what would break a line."""
         return "".join(" " if unicodedata.category(character) in ("Cc", "Cs") else character
-                       for character in text.translate(self.missing))
+                       for character in text.translate(self._replaced))
 
     def _width_px(self, text: str, size: float) -> float:
-        found = self._widths.get((text, size))
+        """Measured once, and scaled: letters grow evenly, but for less than a pixel."""
+        found = self._widths.get(text)
         if found is None:
             from matplotlib.text import Text
 
-            label = Text(0, 0, text, fontsize=size)
+            label = Text(0, 0, text, fontsize=SIZES[0])
             label.set_figure(self.figure)
-            found = self._widths[text, size] = float(label.get_window_extent(self.figure.canvas.get_renderer()).width)
-        return found
+            found = self._widths[text] = float(label.get_window_extent(self.figure.canvas.get_renderer()).width)
+        return found * size / SIZES[0] + (size != SIZES[0])
 
     def _fitting(self, text: str, size: float) -> int:
         """How many characters of a text fit into one line."""

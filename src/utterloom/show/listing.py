@@ -28,7 +28,7 @@ def layers_in_words(layers: Iterable[LayerAt], rate_hz: int) -> tuple[dict[str, 
             kind = f" ({lane.kind})" if lane.title != lane.layer else ""
             legend = " (~)" if any(box.is_estimated for box in lane.boxes) else ""
             lines += ["", *_wrapped(f"{INDENT}{layer.name}{kind}: {lane.about}{legend}", 2 * INDENT)]
-            if lane.kind == "units":
+            if lane.kind == "units" and lane.boxes:
                 pieces = [f"{box.label}×{run}" if run > 1 else box.label
                           for box, run in zip(lane.boxes, layer.row["runs"], strict=True)]
             else:

@@ -2,7 +2,8 @@
 // Sound is decoded when it is first wanted and played from the buffer, so that a word begins and ends at its very samples.
 
 const KEPT = 6; // decoded utterances
-const FITS_PX = 4;
+const AIR_PX = 3; // beside a label, in its box
+const SIZES_PX = [12, 10.5, 9];
 
 let context = null;
 let playing = null; // { row, source, from, to, began }
@@ -26,7 +27,11 @@ const labels = rows.map((row) => [...row.box.querySelectorAll(".boxes text")].ma
   text, width: text.getComputedTextLength(), seconds: text.parentNode.dataset.to - text.parentNode.dataset.from })));
 const fit = () => rows.forEach((row, number) => {
   const pxPerS = row.track.clientWidth / row.seconds;
-  for (const { text, width, seconds } of labels[number]) text.classList.toggle("crowded", width > seconds * pxPerS - FITS_PX);
+  for (const { text, width, seconds } of labels[number]) {
+    const size = SIZES_PX.find((px) => (width * px) / SIZES_PX[0] <= seconds * pxPerS - AIR_PX);
+    text.style.fontSize = `${size ?? SIZES_PX[0]}px`;
+    text.classList.toggle("crowded", size === undefined);
+  }
 });
 const place = (row, at) => {
   row.at = at;

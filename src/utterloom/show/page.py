@@ -19,7 +19,7 @@ from utterloom.show.picture import round_step_s
 from utterloom.show.sound import RANGE_IN_WORDS, envelope, spectrogram
 from utterloom.show.timeline import Box, Lane, Timeline, rows_of_boxes
 
-PX_PER_S, ZOOMS = 150, (75, 150, 300, 600)
+PX_PER_S, ZOOMS = 200, (100, 200, 400, 800)
 MOST_COLUMNS = 6_000  # of waveforms and pictures; browsers draw no picture of any width
 TICK_PX, MOST_TICKS = 75, 400
 WAVE_PX, ROW_PX, MOST_ROWS = 72, {"words": 26, "characters": 20, "tokens": 20, "units": 22}, 6
@@ -31,14 +31,13 @@ def page_bytes(title: str, about: str, timelines: Iterable[Html]) -> bytes:
     here = resources.files("utterloom.show")
     zoom = tag("label", "zoom ", tag("select", [
         tag("option", f"{100 * px // PX_PER_S} %", value=px, selected="selected" if px == PX_PER_S else None) for px in ZOOMS],
-        id="zoom"))
+        id="zoom"), class_="zoom")
     hatch = tag("svg", tag("defs", tag("pattern", tag("path", d="M-1 1l2-2M0 6l6-6M5 7l2-2"), id="hatch", width=6, height=6,
                                        patternUnits="userSpaceOnUse")), class_="defs", aria_hidden="true")
     how = ("Click a word to hear it alone, anywhere else in a lane to listen from there; Space plays and pauses, ← and → go from "
            "word to word. Labels are shown where they have room: zoom in for more.")
-    return document(title, hatch, tag("header", tag("h1", title), tag("p", about), note(how), zoom, class_="page-head"),
-                    list(timelines), style=(here / "page.css").read_text(encoding="utf-8"),
-                    script=(here / "page.js").read_text(encoding="utf-8"))
+    return document(title, hatch, tag("header", tag("h1", title), tag("p", about), note(how)), zoom, list(timelines),
+                    style=(here / "page.css").read_text(encoding="utf-8"), script=(here / "page.js").read_text(encoding="utf-8"))
 
 
 def section(timeline: Timeline) -> Html:

@@ -111,6 +111,22 @@ def test_a_text_has_the_same_states_alone_and_in_any_batch(kind: str, side: Any)
     assert relative(model.states(batch, "left" if side == "right" else "right")[1], alone[1]) < 1e-4
 
 
+@pytest.mark.slow
+def test_two_thousand_texts_in_three_compositions() -> None:
+    """Must show 3: 2,000 utterances, three batch compositions, both padding sides: within 1e-4 of what each is alone."""
+    random = np.random.default_rng(0)
+    model = make_model("qwen3")
+    texts = [random.integers(3, 300, random.integers(1, 25)).tolist() for _ in range(2000)]
+    alone = [model.states([ids])[0] for ids in texts]
+    by_length = sorted(range(2000), key=lambda number: len(texts[number]))
+    for order, size in ((range(2000), 32), (random.permutation(2000), 77), (by_length, 250)):
+        for side in ("left", "right"):
+            for first in range(0, 2000, size):
+                members = list(order[first:first + size])
+                found = model.states([texts[member] for member in members], side)  # type: ignore[arg-type]
+                assert all(relative(states, alone[member]) < 1e-4 for member, states in zip(members, found, strict=True))
+
+
 def test_padding_that_were_taken_for_the_text_would_be_seen() -> None:
     """A-P12: the first n of a text that is padded on the left are not its states."""
     model = make_model("qwen3")

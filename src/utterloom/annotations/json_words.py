@@ -57,7 +57,7 @@ def parse_json_lines(text: str, name: str) -> tuple[WordsById, list[Fault]]:
         if line.strip():
             where = f"{name}, line {number}"
             row = _loads(line, where)
-            if not isinstance(row, dict) or not any(_is_id(row.get(key)) for key in IDS):
+            if not isinstance(row, dict) or _id_key(row) is None:
                 raise SourceError(f"{where} should be an object with {' or '.join(IDS)}")
             rows.append((where, row))
     if not rows:
@@ -74,13 +74,15 @@ def _loads(text: str, name: str) -> Any:
         raise SourceError(f"{name} is not JSON that can be read: {error}") from None
 
 
-def _is_id(value: Any) -> bool:
-    return (isinstance(value, str) and bool(value.strip())) or (isinstance(value, int) and not isinstance(value, bool))
+def _id_key(row: Mapping[str, Any]) -> str | None:
+    """The key that names it: with a text, or with a number where it is no path."""
+    return next((key for key in IDS if (isinstance(row.get(key), str) and row[key].strip()) or (
+        key != "audio_filepath" and isinstance(row.get(key), int) and not isinstance(row[key], bool))), None)
 
 
 def _is_utterance(row: Mapping[str, Any]) -> bool:
     """Rather than a word, or one of Whisper's segments, which are numbered."""
-    return any(isinstance(row.get(key), str) for key in IDS) and (
+    return isinstance(row.get(_id_key(row) or ""), str) and (
         "alignment_json" in row or any(isinstance(row.get(key), list | dict) for key in (*LISTS, "segments", "tiers")))
 
 
@@ -90,7 +92,7 @@ def _records(rows: Sequence[tuple[str, dict[str, Any]]], tier: str | None) -> tu
     words: WordsById = {}
     faults: list[Fault] = []
     for where, row in rows:
-        key = next(key for key in IDS if _is_id(row.get(key)))
+        key = str(_id_key(row))
         name = str(row[key]) if key != "audio_filepath" else _below(row[key], folder)
         if name in words:
             raise SourceError(f"{where}: a second entry of {name!r}", "give each an id of its own" if key != "id" else None)

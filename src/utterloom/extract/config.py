@@ -43,7 +43,7 @@ class FeaturesConfig(ExtractConfig):
     target_hz: float | None = Field(None, gt=0)
     """pool the frames to another rate, such as 12.5, weighted by overlap"""
     chunk_s: float = Field(60.0, gt=0)
-    """audio longer than this goes through in overlapping pieces"""
+    """audio longer than this goes through in overlapping pieces of this length"""
     overlap_s: float = Field(10.0, ge=0)
     """how much of its neighbours a piece hears on each side"""
 
@@ -53,14 +53,16 @@ class UnitsConfig(ExtractConfig):
 
     codebook: str | None = None
     """a folder that `utterloom units fit` made: its model and layer are used"""
+    model: str | None = None
+    """where the codebook's model lies, when it is not where it was; its weights must be the same"""
     codec: str | None = None
     """instead of a codebook: a Mimi model such as kyutai/mimi, speechtokenizer:FOLDER or focalcodec:NAME"""
     revision: str | None = None
-    """a commit of the model, so that it stays what it is"""
+    """a commit of a codec's model, so that it stays what it is; a codebook knows its own"""
     compute: Precision = "float32"
-    """in what the model reckons"""
+    """in what a codebook's model reckons; in half of float32's precision utterances go through one at a time"""
     chunk_s: float = Field(60.0, gt=0)
-    """audio longer than this goes through in overlapping pieces"""
+    """audio longer than this goes through in overlapping pieces of this length"""
     overlap_s: float = Field(10.0, ge=0)
     """how much of its neighbours a piece hears on each side"""
     margin: float = Field(1e-4, ge=0)
@@ -99,13 +101,17 @@ class WordsConfig(ExtractConfig):
     """align: the reference text; asr: what the model hears, apart from the reference; import: times from `files`"""
     files: str | None = None
     """source=import: a CTM file, a folder of TextGrids, or JSON"""
+    view: str | None = None
+    """the text view that says how words are spoken (numbers spelled out); by default the model's own, or else the corpus's"""
     star: bool = False
-    """let speech that the text lacks stand anywhere between words"""
+    """let speech that the text lacks stand before, after and between words"""
+    offset_ms: float | None = None
+    """how late the model is: taken from every border; by default what a model of ours says of itself, or 0"""
     chunk_s: float = Field(30.0, gt=0)
     """audio longer than this goes through in overlapping pieces"""
     overlap_s: float = Field(3.0, ge=0)
     """how much of its neighbours a piece hears on each side"""
     longest_word_s: float = Field(3.0, gt=0)
     """a word longer than this is flagged as implausible"""
-    least_score: float = Field(-4.0, le=0)
-    """an utterance whose mean log-probability a frame lies below this is flagged as implausible"""
+    least_score: float = Field(0.02, ge=0, le=1)
+    """a word whose frames have a lower probability (geometric mean) is flagged as implausible"""

@@ -15,6 +15,7 @@ only in how far attention and positional convolution look. (Whisper normalises e
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,6 +57,13 @@ def plan_pieces(num_frames: int, longest: int, overlap: int) -> list[Piece]:
     return [Piece(start, start + longest, first, last) for start, (first, last) in zip(starts, pairwise(borders), strict=True)]
 
 
+def check_pieces(longest_s: float, overlap_s: float) -> None:
+    """Raises ConfigError for pieces that would never get on."""
+    if longest_s <= 2 * overlap_s:
+        raise ConfigError(f"pieces of {longest_s:g} s that overlap by {overlap_s:g} s on either side never get on",
+                          "chunk_s must be more than twice overlap_s")
+
+
 class SpeechEncoder:
     """One hidden state of an encoder. `grid` is the clock of its frames, `dim` their size, `layer` counted from 0."""
 
@@ -65,9 +73,7 @@ class SpeechEncoder:
         self.grid = FrameGrid(front.sample_rate_hz, front.hop_samples)
         self._longest = min(round(chunk_s * self.grid.rate), front.longest_frames or 1 << 62)
         self._overlap = round(overlap_s * self.grid.rate)
-        if self._longest <= 2 * self._overlap:
-            raise ConfigError(f"pieces of {self._longest * self.grid.frame_s:g} s that overlap by {overlap_s:g} s on either side "
-                              "never get on", "chunk_s must be more than twice overlap_s")
+        check_pieces(self._longest * self.grid.frame_s, self._overlap * self.grid.frame_s)
 
     @classmethod
     def open(cls, model: str, revision: str | None = None, layer: int = -1, device: str = "cpu", compute: str = "float32", *,
@@ -87,6 +93,16 @@ class SpeechEncoder:
         """The model's own length function: 49 frames for 1 s of WavLM, not 50 (A-P8)."""
         return self._front.num_frames(num_samples)
 
+    @property
+    def min_samples(self) -> int:
+        """The least audio that has a frame."""
+        return bisect_left(range(1 << 20), 1, key=self.num_frames)
+
+    @property
+    def producer(self) -> dict[str, Any]:
+        """Who makes these frames, as layers and codebooks say it; `weights` is of the model's files, read whole."""
+        return {"model": self.files.name, "commit": self.files.commit, "layer": self.layer, "weights": self.files.fingerprint()}
+
     def is_long(self, num_samples: int) -> bool:
         """Whether so much audio goes through in pieces."""
         return self.num_frames(num_samples) > self._longest
@@ -98,7 +114,6 @@ class SpeechEncoder:
             return num_samples / self.sample_rate_hz
         return len(plan_pieces(self.num_frames(num_samples), self._longest, self._overlap)) * window * self.grid.frame_s
 
-    @torch.inference_mode()
     def encode(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Some waveforms, float32 [n] at `sample_rate_hz` → as many float32 [frames, dim]; without frames where one is too short.
 
@@ -115,11 +130,11 @@ class SpeechEncoder:
                 together.append(number)
         if together:
             inputs = [self._front.inputs(batch[number]) for number in together]
-            for number, frames in zip(together, self._front.run(inputs, None), strict=True):
+            for number, frames in zip(together, self._run(inputs, None), strict=True):
                 found[number] = frames
+                self._check(len(frames), self.num_frames(len(batch[number])))
         return [found[number] for number in range(len(batch))]
 
-    @torch.inference_mode()
     def pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """One waveform → its frames, float32 [some, dim], in order: for recordings whose features would fill memory."""
         num_frames = self.num_frames(len(samples))
@@ -127,12 +142,25 @@ class SpeechEncoder:
             return
         inputs = self._front.inputs(samples)
         planned = plan_pieces(num_frames, self._longest, self._overlap)
-        statistics = self._front.statistics(inputs) if len(planned) > 1 else None
+        with torch.inference_mode():
+            statistics = self._front.statistics(inputs) if len(planned) > 1 else None
         for piece in planned:
             part = inputs[self._front.part(piece.start, piece.stop, num_frames)]
-            with torch.inference_mode():  # a generator's caller has left it in between
-                frames = self._front.run([part], statistics)[0]
+            frames = self._run([part], statistics)[0]
+            self._check(len(frames), piece.stop - piece.start)
             yield frames[piece.first - piece.start:piece.last - piece.start]
+
+    @torch.inference_mode()
+    def _run(self, inputs: Sequence[np.ndarray], statistics: Any) -> list[np.ndarray]:
+        # On a GPU cuDNN would round float32 to ten bits for its tensor cores, otherwise for every shape of a batch.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return self._front.run(inputs, statistics)
+
+    def _check(self, num_frames: int, expected: int) -> None:
+        """Truth 3 (A-P8, A-P9): raises SourceError where a network gave another number of frames than its length function."""
+        if num_frames != expected:
+            raise SourceError(f"model {self.files.name} gave {num_frames} frames where its length function says {expected}",
+                              "its frames cannot be trusted: is this version of transformers one that utterloom knows?")
 
 
 def open_config(files: ModelFiles) -> Any:

@@ -30,8 +30,6 @@ from utterloom.extract.extractors import extractor_kind
 from utterloom.runners import LocalRunner, Runner
 from utterloom.runners.local import usable_cores
 from utterloom.shards.layers import (
-    EMPTY,
-    FAILED,
     KIND,
     OK,
     STATUSES,
@@ -343,18 +341,15 @@ def _files(folder: Path, shard: str) -> tuple[Path, Path]:
 
 
 def _reasons(folder: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Why rows are not ok, the most frequent first."""
+    """Why rows are not ok, or lack something, the most frequent first."""
     import pyarrow.parquet as pq
 
     found: dict[tuple[str, str], list[str]] = {}
     for line in lines:
-        if line[EMPTY] + line[FAILED]:
-            table = pq.read_table(folder / layer_path(line["name"]), columns=["id", "status", "reason"])
-            for utterance_id, status, reason in zip(*(table.column(name).to_pylist() for name in ("id", "status", "reason")),
-                                                    strict=True):
-                if status != OK:
-                    what = (reason or "no reason").split(": ")[0]
-                    found.setdefault((status, what), []).append(f"{utterance_id}: {reason}")
+        table = pq.read_table(folder / layer_path(line["name"]), columns=["id", "status", "reason"])
+        for utterance_id, status, reason in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if reason is not None:  # a row that is ok may have one too: what it lacks
+                found.setdefault((status, reason.split(": ")[0]), []).append(f"{utterance_id}: {reason}")
     return [{"status": status, "reason": what, "utterances": len(members), "example": members[0]}
             for (status, what), members in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))]
 

@@ -15,6 +15,8 @@ from utterloom.models.contract import POINTERS, model_folder
 CONFIG = "config.json"
 SAFE, PICKLED = ".safetensors", ".bin"
 BESIDE = ("preprocessor_config.json", "processor_config.json", "utterloom.json")
+SPELLING = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "special_tokens_map.json", "added_tokens.json",
+            "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _fetched(model: str, revision: str | None) -> ModelFiles:
     try:
         found = HfApi().model_info(model, revision=revision)
         names = [file.rfilename for file in found.siblings or []]
-        folder = snapshot_download(model, revision=found.sha, allow_patterns=[CONFIG, *BESIDE, *weight_names(names)])
+        folder = snapshot_download(model, revision=found.sha, allow_patterns=[CONFIG, *BESIDE, *SPELLING, *weight_names(names)])
         return ModelFiles(model, Path(folder), found.sha)
     except GatedRepoError:
         raise SourceError(f"model {model} of the Hub is only for those who have accepted its terms",

@@ -24,10 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utterloom.core.artifact import atomic_write, load_card, sha256_of
+from utterloom.core.checksum import crc32
 from utterloom.core.errors import ConfigError, CorpusError, DamagedError, SourceError, did_you_mean
 from utterloom.core.timing import FrameGrid
 from utterloom.shards import layout
-from utterloom.shards.reader import Corpus, Damage, crc32
+from utterloom.shards.reader import Corpus, Damage
 from utterloom.shards.writer import METADATA_KEY, ROW_GROUP_ROWS, TarWriter
 from utterloom.store import open_store
 

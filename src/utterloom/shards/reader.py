@@ -19,15 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utterloom.core.artifact import load_card, sha256_of
+from utterloom.core.checksum import crc32
 from utterloom.core.errors import CorpusError, DamagedError, SourceError, did_you_mean
 from utterloom.core.records import canonical_split
 from utterloom.shards import layout
 from utterloom.store import open_store
-
-try:  # the same sum in a quarter of the time
-    from isal.isal_zlib import crc32 as crc32  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
-    from zlib import crc32 as crc32
 
 CACHED_SHARDS = 8
 # What reading, training and scoring ask for; the rest of a row is read when a person asks (`row`).

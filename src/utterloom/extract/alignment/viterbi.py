@@ -10,8 +10,8 @@ it is then known to be the best one there is, because a bound is kept for all th
   the best emission of every frame since. So `stray` creeps up on the best path by what that one pays for its worse frames.
 - Before it comes near, a *sweep* is made: every token of the text is given the value of `stray`, and followed frame by frame. A
   stray path is somewhere in the text, nearly everywhere is the wrong place, and so the sweep falls far behind within seconds. What
-  falls below the beam is given up again, with the value that it had; what meets the window in a state whose own path is better is no
-  longer needed: whoever goes on from there had better come along that path.
+  falls below the beam is given up again, with the value that it had; what meets the window in a state whose own path is better is
+  no longer needed: whoever goes on from there had better come along that path.
 - At the end, no stray path scores more than `stray` does. Where that is no more than the score of the path that was found, it is
   the best: `is_proved`. Else the beam is widened.
 

@@ -56,7 +56,7 @@ def compose(schema: type[C], overrides: Sequence[str] = (), recipe: str | None =
             defaults: dict[str, Any] | None = None) -> C:
     """Recipe, then overrides, then validation. Raises ConfigError naming the key, the value, the choices and the next step."""
     beside = [Path(recipe).parent] if recipe is not None and _is_path(recipe) else []
-    groups = _groups(schema, [recipes_folder(), *([config_dir] if config_dir else []), *beside])
+    groups = _groups(schema, [recipes_folder(), *([config_dir] if config_dir else []), *beside]) if recipe is not None else {}
     spoken = [_override(schema, text, groups) for text in overrides]
     raw = dict(defaults or {})
     raw.update(_compose_with_hydra(recipe, spoken, config_dir))
@@ -144,7 +144,9 @@ def _compose_with_hydra(recipe: str | None, overrides: Sequence[str], config_dir
     from yaml import YAMLError
 
     # A recipe given by path is composed from its own folder and may use packaged groups; a packaged one may use --config-dir's.
-    folder, name, others = recipes_folder(), recipe, [config_dir.resolve()] if config_dir else []
+    # Without a recipe, `model=` is a key as any other, and no folder of choices may stand in its way.
+    folder, name = (recipes_folder(), recipe) if recipe is not None else (Path(__file__).parent, None)
+    others = [config_dir.resolve()] if config_dir else []
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder")
     if recipe is not None and _is_path(recipe):

@@ -208,6 +208,6 @@ def test_names_that_are_none(corpus: Path, tmp_path: Path) -> None:
     assert "'words'" in str(caught.value)
     with pytest.raises(CorpusError, match="has no utterance 'u7'"):
         pipeline.show(corpus, ["u0", "u7"], page=tmp_path / "x.html")
-    with pytest.raises(SourceError, match="is a manifest: it knows no utterances"):
+    with pytest.raises(SourceError, match="is a manifest: it has no layers"):
         pipeline.show(corpus.parent / "manifest", ["u0"], picture=tmp_path / "x.png")
     assert not list(tmp_path.iterdir()) and len(TEXTS) == 6

@@ -24,8 +24,9 @@ from utterloom.show.utterance import corpus_behind, locate
 
 PAGE_SUFFIX = ".html"
 DRAWN = 12  # utterances of a page, unless one asks for others
-MOST_UTTERANCES, MOST_PAGE_BYTES = 200, 100_000_000
-BYTES_PER_SOUND_BYTE, LANES_BYTES_PER_S = 4 / 3, 20_000  # of a page; the second measured on words, characters, units and features
+MOST_UTTERANCES, MOST_PAGE_BYTES = 200, 40_000_000  # a browser takes seconds to open 10 MB
+# Of a page. Lanes were measured: 18,500 bytes a second with all kinds, 12,400 with words alone.
+BYTES_PER_SOUND_BYTE, LANES_BYTES_PER_S = 4 / 3, 20_000
 
 Explained = tuple[dict[str, Any], list[str]]
 

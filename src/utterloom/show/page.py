@@ -20,7 +20,7 @@ from utterloom.show.sound import RANGE_IN_WORDS, envelope, spectrogram
 from utterloom.show.timeline import Box, Lane, Timeline, rows_of_boxes
 
 PX_PER_S, ZOOMS = 200, (100, 200, 400, 800)
-MOST_COLUMNS = 6_000  # of waveforms and pictures; browsers draw no picture of any width
+MOST_COLUMNS = 16_000  # of waveforms and pictures; browsers draw no picture of any width
 TICK_PX, MOST_TICKS = 75, 400
 WAVE_PX, ROW_PX, MOST_ROWS = 72, {"words": 26, "characters": 20, "tokens": 20, "units": 22}, 6
 INK, POSITIVE, NEGATIVE = (29, 28, 26), (224, 130, 20), (123, 107, 208)

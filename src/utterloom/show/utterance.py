@@ -71,6 +71,9 @@ def corpus_behind(place: Place, utterance: str = "…") -> tuple[Corpus, list[st
         return corpus, [str(place.path.absolute())]
     if place.kind in ("run", "report"):
         return Corpus(_scored_corpus(place, utterance).folder), None
+    if place.kind == "manifest":
+        raise SourceError(f"{place.path} is a manifest: it has no layers, and nothing to be drawn",
+                          f"pack it first: utterloom pack {place.path} CORPUS")
     raise _knows_none(place)
 
 

@@ -6,8 +6,8 @@
 
 - an4, speechocean762 (not its long composite) and the English of mfa_testdata, picovoice_multilang, longform and
   ingest_formats, as they are; what spells a number in digits or marks a noise is left out and counted.
-- fsdd's digits, joined by speaker: half of the joins without a gap, half with one of faint noise. The speaker `theo` and the
-  recordings of its test split are kept for `alignment_truth.py`.
+- fsdd's digits, joined by speaker without a gap. The speaker `theo` and the recordings of its test split are kept for
+  `alignment_truth.py`.
 - eSpeak NG reading the prose of the standard library's documentation, which is on every machine with Python: no corpus of a
   few minutes has the words of a language. The demo's training voices in four accents; its dev and test voices are kept for
   the truth.
@@ -87,11 +87,17 @@ def recorded(left_out: Counter[str]) -> Iterator[Row]:
                     yield item
 
 
+def training_digits() -> list[dict[str, str]]:
+    """The recordings of fsdd that are trained on; `alignment_truth.py` has the others."""
+    return [row for row in read_tsv(DATA / "fsdd" / "transcripts.tsv")
+            if row["speaker"] != HELD_OUT_DIGIT_SPEAKER and row["split"] == "train"]
+
+
 def joined_digits(folder: Path, copies: int, seed: int = 0) -> Iterator[Row]:
     """fsdd's training digits, three to seven in a row, `copies` times in different company: written as 8 kHz FLAC."""
-    rows = [row for row in read_tsv(DATA / "fsdd" / "transcripts.tsv") if row["speaker"] != HELD_OUT_DIGIT_SPEAKER]
+    rows = training_digits()
     for speaker in sorted({row["speaker"] for row in rows}):
-        mine = [row for row in rows if row["speaker"] == speaker and row["split"] == "train"]
+        mine = [row for row in rows if row["speaker"] == speaker]
         for copy in range(copies):
             rng = np.random.default_rng([seed, copy, *speaker.encode()])
             order, start = rng.permutation(len(mine)), 0
@@ -99,10 +105,8 @@ def joined_digits(folder: Path, copies: int, seed: int = 0) -> Iterator[Row]:
                 group = [mine[number] for number in order[start:start + int(rng.integers(3, 8))]]
                 start += len(group)
                 pieces = [soundfile.read(DATA / "fsdd" / row["path"], dtype="float32")[0] for row in group]
-                with_gaps = rng.random() < 0.5
-                sound = [_faint_noise(rng, DIGIT_RATE_HZ, 0.4) if with_gaps else pieces[0][:0]]
-                for piece in pieces:
-                    sound += [piece, _faint_noise(rng, DIGIT_RATE_HZ, 0.4) if with_gaps else piece[:0]]
+                # No gaps: they would teach that the fading end of a digit is the pause after it.
+                sound = [_faint_noise(rng, DIGIT_RATE_HZ, 0.3), *pieces, _faint_noise(rng, DIGIT_RATE_HZ, 0.3)]
                 name = f"fsdd-{speaker}-{copy}-{start:04d}"
                 soundfile.write(folder / f"{name}.flac", np.concatenate(sound), DIGIT_RATE_HZ)
                 yield Row(name, folder / f"{name}.flac", " ".join(row["text"] for row in group), f"fsdd-{speaker}", "train")
@@ -160,7 +164,7 @@ def spoken_prose(folder: Path, minutes: float, workers: int, seed: int = 0) -> I
     for number, sentence in enumerate(sentences):
         split = "dev" if number % 40 == 0 else "train"
         # In dev, voices are those of training: the others are the truth's.
-        tasks.append((number, sentence, split, rng.choice(VOICES["train"]), rng.choice(ACCENTS), rng.randint(130, 250),
+        tasks.append((number, sentence, split, rng.choice(VOICES["train"]), rng.choice(ACCENTS), rng.randint(120, 220),
                       rng.randint(30, 70), rng.randint(20, 80)))
     seconds = 0.0
     with ProcessPoolExecutor(workers) as pool:
@@ -201,8 +205,8 @@ def write_table(path: Path, rows: Iterable[Row]) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=180.0, help="of synthetic speech (0: none)")
-    parser.add_argument("--digit-copies", type=int, default=2, help="how often each digit of fsdd is used")
+    parser.add_argument("--minutes", type=float, default=120.0, help="of synthetic speech (0: none)")
+    parser.add_argument("--digit-copies", type=int, default=4, help="how often each digit of fsdd is used")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     audio = arguments.out.resolve() / "audio"

@@ -51,7 +51,7 @@ def test_the_loss_is_the_sum_over_all_paths_and_its_gradient_that_of_finite_diff
     paths = [path for path in itertools.product(range(3), repeat=5) if greedy_ctc(np.array(path)) == [1, 2, 2]]
     assert len(paths) > 3
     total = torch.stack([sum(scores[frame, label] for frame, label in enumerate(path)) for path in paths]).logsumexp(0)
-    assert float(ctc(network, logits, torch.tensor([5]), arrays)) == pytest.approx(-float(total), abs=1e-12)
+    assert ctc(network, logits, torch.tensor([5]), arrays).item() == pytest.approx(-float(total), abs=1e-12)
 
     ragged = torch.randn(3, 9, 3, dtype=torch.float64, requires_grad=True)
     lengths = torch.tensor([9, 7, 4])
@@ -181,3 +181,15 @@ def test_without_a_prior_nothing_of_it_is_there(chords: Path, tmp_path: Path) ->
     network = network_of("demo", goal)
     assert goal.num_observed(network) == 0
     assert len(FlatGradients(network, 0).buffer) == sum(p.numel() for p in network.parameters()) + FlatGradients.EXTRA
+
+
+def test_the_recipe_align_trains(chords: Path, tmp_path: Path) -> None:
+    """Two steps of it as it is: characters, frames of 20 ms or 40 ms, a prior that has begun to move."""
+    pipeline.train("align", [f"corpus={chords}", f"out={tmp_path / 'run'}", "budget=2steps", "validations=1", "ranks=1"])
+    engine = CTCEngine.open(tmp_path / "run", "averaged")
+    network = engine.network
+    assert isinstance(network, ConformerForCTC) and network.config.prior_weight > 0
+    assert network.config.subsampling / engine.contract.features.rate_hz in (0.02, 0.04)
+    assert len(engine.tokenizer.encode("hai ba")) == 7, "a mark for each word, and its letters"
+    assert float(network.label_prior.max() - network.label_prior.min()) > 0
+    assert float(network.label_prior.sum()) == pytest.approx(1.0, abs=1e-5)

@@ -26,6 +26,7 @@ from utterloom.show.timeline import (
     components,
     cut,
     layers_of,
+    open_layers,
     rows_of_boxes,
     sureness,
     timeline,
@@ -42,7 +43,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def line_of(corpus: Corpus, name: str, **stretch: float) -> Timeline:
     table, index = corpus.find(name) or pytest.fail(name)
-    return timeline(corpus, table, index, layers_of(corpus, table, index), stretch.get("from_s"), stretch.get("to_s"))
+    layers = layers_of(corpus, table, index, open_layers(corpus))
+    return timeline(corpus, table, index, layers, stretch.get("from_s"), stretch.get("to_s"))
 
 
 def test_lanes_go_from_the_text_down_to_the_sound(corpus: Corpus) -> None:
@@ -152,5 +154,5 @@ def test_a_layer_named_by_its_folder_is_read(corpus: Corpus, tmp_path: Path) -> 
 
     shutil.copytree(Path(corpus.url) / "words", tmp_path / "other-words")
     table, index = corpus.find("u0") or pytest.fail("u0")
-    found = layers_of(corpus, table, index, ["wavlm", str(tmp_path / "other-words")])
+    found = layers_of(corpus, table, index, open_layers(corpus, ["wavlm", str(tmp_path / "other-words")]))
     assert [layer.name for layer in found] == ["wavlm", "words"] and all(layer.is_ok for layer in found)

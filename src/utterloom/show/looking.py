@@ -16,10 +16,11 @@ from utterloom.core.errors import AudioError, ConfigError, DamagedError
 from utterloom.core.forecast import format_size
 from utterloom.core.log import log
 from utterloom.core.progress import progress
+from utterloom.shards.layers import Layer
 from utterloom.shards.reader import Corpus, ShardTable
 from utterloom.show.lines import Verbatim, amount, labelled
 from utterloom.show.place import Place
-from utterloom.show.timeline import SHOWN_S, Timeline, layers_of, timeline, window
+from utterloom.show.timeline import SHOWN_S, LayerAt, Timeline, layers_of, open_layers, timeline, window
 from utterloom.show.utterance import corpus_behind, locate
 
 PAGE_SUFFIX = ".html"
@@ -77,7 +78,7 @@ def draw(place: Place, utterance: str, look: Look) -> Explained:
     assert look.picture is not None
     check_suffix(look.picture)
     corpus, names = corpus_behind(place, utterance)
-    shown = _timeline(corpus, *locate(corpus, utterance), look, names)
+    shown = _timeline(corpus, *locate(corpus, utterance), look, open_layers(corpus, look.layers or names))
     drawn = write_picture(shown, look.picture)
     value = {"kind": "picture", "path": str(look.picture), **_described(shown), "width_px": drawn.width_px,
              "height_px": drawn.height_px, "labels_without_room": drawn.num_unlabelled, "characters_without_font": drawn.missing}
@@ -102,11 +103,12 @@ def page(place: Place, ids: Sequence[str], look: Look) -> Explained:
     found = ([locate(corpus, name) for name in dict.fromkeys(ids)] if ids
              else list(_located(corpus, drawn(corpus, look.utterances or DRAWN, seed))))
     _check_size(corpus, found, look)
+    layers = open_layers(corpus, look.layers or names)
     sections, shown, left_out = [], [], {}
     with progress("drawing", len(found), "utterances") as report:
         for number, (table, index) in enumerate(found, start=1):
             try:
-                one = _timeline(corpus, table, index, look, names)
+                one = _timeline(corpus, table, index, look, layers)
             except (DamagedError, AudioError) as error:
                 left_out[table.id(index)] = error.message
                 log.warning(f"{table.id(index)} is left out: {error.message}")
@@ -118,15 +120,15 @@ def page(place: Place, ids: Sequence[str], look: Look) -> Explained:
         raise DamagedError("none of these utterances can be read", f"utterloom verify {corpus.url} says what is hurt")
     every = corpus.card["utterances"]
     how = "named one by one" if ids else f"drawn from {every:,} with seed {seed}, over splits and lengths"
-    layers = list(dict.fromkeys(layer for one in shown for layer in one["lanes"]))
-    about = f"{amount(len(shown), 'utterance')}, {how}. Layers: {', '.join(layers) or 'none'}."
+    told = ", ".join(layer.name for layer in layers) or "none"
+    about = f"{amount(len(shown), 'utterance')}, {how}. Layers: {told}."
     content = page_bytes(Path(corpus.url).absolute().name, about, sections)
     with atomic_write(path) as file:
         file.write(content)
     value = {"kind": "page", "path": str(path), "utterances": shown, "left_out": left_out, "bytes": len(content),
              "seed": None if ids else seed}
     return value, [f"page {path}, {format_size(len(content))}", *labelled([
-        ("of", f"{amount(len(shown), 'utterance')}, {how}"), ("layers", ", ".join(layers) or "none"),
+        ("of", f"{amount(len(shown), 'utterance')}, {how}"), ("layers", told),
         ("left out", "; ".join(f"{name}: {why}" for name, why in left_out.items()) or None),
         ("open it", Verbatim(path.absolute().as_uri()))])]
 
@@ -134,12 +136,14 @@ def page(place: Place, ids: Sequence[str], look: Look) -> Explained:
 def drawn(corpus: Corpus, wanted: int, seed: int) -> list[tuple[str, int]]:
     """(shard, row) of some utterances, of all splits and lengths: splits take turns, and within each its utterances by length are
     cut into as many even stretches, of each of which one is drawn. A function of the corpus and the seed; the shortest first."""
-    by_split: dict[str, list[tuple[float, str, int]]] = {}
-    for split in corpus.splits:
-        members = by_split[split] = []
-        for shard in corpus.shards_of(split):
+    by_split: dict[str, list[tuple[float, str, int]]] = {split: [] for split in corpus.splits}
+    with progress("choosing", len(corpus.shards), "shards") as report:
+        for number, shard in enumerate(corpus.shards, start=1):
             seconds = corpus.column(shard.name, "duration_s")
-            members += [(float(seconds[row]), shard.name, row) for row in corpus.rows_of(shard.name, split).tolist()]
+            for split, members in by_split.items():
+                members += [(float(seconds[row]), shard.name, row) for row in corpus.rows_of(shard.name, split).tolist()]
+            report(number)
+    for members in by_split.values():
         members.sort()
     taken: dict[str, int] = dict.fromkeys(by_split, 0)
     while sum(taken.values()) < wanted:
@@ -161,8 +165,8 @@ def _located(corpus: Corpus, rows: list[tuple[str, int]]) -> Iterator[tuple[Shar
         yield corpus.table(shard), row
 
 
-def _timeline(corpus: Corpus, table: ShardTable, index: int, look: Look, names: Sequence[str] | None) -> Timeline:
-    return timeline(corpus, table, index, layers_of(corpus, table, index, look.layers or names), look.from_s, look.to_s)
+def _timeline(corpus: Corpus, table: ShardTable, index: int, look: Look, layers: Sequence[Layer | LayerAt]) -> Timeline:
+    return timeline(corpus, table, index, layers_of(corpus, table, index, layers), look.from_s, look.to_s)
 
 
 def _check_size(corpus: Corpus, found: list[tuple[ShardTable, int]], look: Look) -> None:

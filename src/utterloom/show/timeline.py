@@ -104,13 +104,16 @@ class LayerAt:
         return self.complaint is None and self.row["status"] == OK
 
 
-def layers_of(corpus: Corpus, table: ShardTable, index: int, names: Sequence[str] | None = None) -> list[LayerAt]:
-    """What every finished layer in the corpus's folder, or every one of `names` (folders elsewhere too), has of an utterance.
+def open_layers(corpus: Corpus, names: Sequence[str] | None = None) -> list[Layer | LayerAt]:
+    """Every finished layer in the corpus's folder, or every one of `names` (folders elsewhere too); for one whose card is broken
+    its complaint. Raises CorpusError for a name that is none."""
+    return [_opened(corpus, name) for name in (layer_names(corpus) if names is None else names)]
 
-    Raises CorpusError for a name that is none; what is hurt or stale is a complaint of its layer.
-    """
+
+def layers_of(corpus: Corpus, table: ShardTable, index: int, layers: Iterable[Layer | LayerAt]) -> list[LayerAt]:
+    """What each layer has of an utterance; of one that is hurt or stale, its complaint."""
     found = []
-    for layer in [_opened(corpus, name) for name in (layer_names(corpus) if names is None else names)]:
+    for layer in layers:
         if isinstance(layer, LayerAt):
             found.append(layer)
             continue

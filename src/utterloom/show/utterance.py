@@ -28,7 +28,7 @@ from utterloom.show.picture import Levels
 from utterloom.show.place import Place
 from utterloom.show.recording import level_in_words, levels_of, picture
 from utterloom.show.run import config_of, corpus_of
-from utterloom.show.timeline import layers_of
+from utterloom.show.timeline import layers_of, open_layers
 from utterloom.store.members import is_there
 
 NUM_NEAREST = 4
@@ -136,7 +136,7 @@ def _of_corpus(corpus: Corpus, names: list[str] | None, utterance: str,
     row = corpus.row(table, index)
     audio, levels = _audio(corpus, table, index, row)
     row["split"] = corpus.split_of(table.name, index)
-    found, layered = listing.layers_in_words(layers_of(corpus, table, index, names), corpus.sample_rate_hz)
+    found, layered = listing.layers_in_words(layers_of(corpus, table, index, open_layers(corpus, names)), corpus.sample_rate_hz)
     value = {"kind": "utterance", "path": str(corpus.url), **_described(row), "audio": audio, "level": levels.numbers(),
              "layers": found, **extra}
     listen = command("tar", "-xOf", Path(corpus.url) / audio["file"], audio["member"], ">", audio["member"])

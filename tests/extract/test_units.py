@@ -232,8 +232,10 @@ def test_mimis_units_and_counts_are_transformers_own(mimi: Path) -> None:
 
 
 def test_what_is_no_mimi_is_refused(model: Path, mimi: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match="architecture 'hubert', not 'mimi'"):
         MimiCodec(str(model), None, "cpu", chunk_s=60.0)
+    with pytest.raises(SourceError, match="architecture 'hubert', not 'mimi'"):
+        UnitsExtractor.plan(UnitsConfig(codec=str(model)), None)  # type: ignore[arg-type]
     assert UnitsExtractor.plan(UnitsConfig(codec=str(mimi)), None).name == "mimi-tiny"  # type: ignore[arg-type]
 
 
@@ -275,8 +277,10 @@ def test_codecs_that_hear_padding_go_one_by_one(monkeypatch: pytest.MonkeyPatch,
     package.SpeechTokenizer = PaddingHeard  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "speechtokenizer", package)
     monkeypatch.setattr("utterloom.models.codecs.find_spec", lambda _: package)
-    with pytest.raises(SourceError, match=r"there is no .*config\.json\n.*fnlp/SpeechTokenizer"):
-        SpeechTokenizerCodec(str(tmp_path), "cpu", 60.0, 10.0)
+    for wrong in (lambda: SpeechTokenizerCodec(str(tmp_path), "cpu", 60.0, 10.0),
+                  lambda: UnitsExtractor.plan(UnitsConfig(codec=f"speechtokenizer:{tmp_path}"), None)):  # type: ignore[arg-type]
+        with pytest.raises(SourceError, match=r"there is no .*config\.json\n.*fnlp/SpeechTokenizer"):
+            wrong()
     for name in ("config.json", "SpeechTokenizer.pt"):
         (tmp_path / name).write_bytes(b"x")
     codec = SpeechTokenizerCodec(str(tmp_path), "cpu", 60.0, 10.0)

@@ -65,7 +65,7 @@ class UnitsConfig(ExtractConfig):
     """audio longer than this goes through in overlapping pieces of this length"""
     overlap_s: float = Field(10.0, ge=0)
     """how much of its neighbours a piece hears on each side"""
-    margin: float = Field(1e-4, ge=0)
+    margin: float = Field(2e-5, ge=0)
     """a frame whose two nearest units are as alike as this is decided by the utterance alone: labels never depend on the batch"""
 
 

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utterloom.core.artifact import fingerprint, sha256_of
+from utterloom.core.artifact import fingerprint, read_json, sha256_of
 from utterloom.core.errors import MissingPackageError, SourceError
 from utterloom.core.timing import FrameGrid
 from utterloom.models.encoder import plan_pieces
-from utterloom.models.hub import load_whole, model_files, refuse_random
+from utterloom.models.hub import CONFIG, ModelFiles, load_whole, model_files, refuse_random
 
 SPEECHTOKENIZER, FOCALCODEC = "speechtokenizer", "focalcodec"
+SPEECHTOKENIZER_FILES = ("config.json", "SpeechTokenizer.pt")
 # package, what needs it, how it is installed
 SPEECHTOKENIZER_PACKAGE = (SPEECHTOKENIZER, "units of SpeechTokenizer", "pip install speechtokenizer")
 FOCALCODEC_PACKAGE = (FOCALCODEC, "units of FocalCodec", "pip install focalcodec@git+https://github.com/lucadellalib/focalcodec")
@@ -40,10 +41,8 @@ class MimiCodec:
         """Raises SourceError for a model that cannot be had, is no Mimi, or lacks weights."""
         from transformers import MimiModel
 
-        self.files = model_files(model, revision, is_fetched)
+        self.files = mimi_files(model, revision, is_fetched)
         self._model, missing = load_whole(MimiModel, self.files)
-        if self._model.config.model_type != "mimi":
-            raise SourceError(f"model {model} is a {self._model.config.model_type}, not a Mimi", "a codec such as kyutai/mimi")
         config = self._model.config
         used = [name for name in self._model.state_dict() if name.startswith(("encoder", "downsample", "quantizer.semantic"))]
         refuse_random(self.files, missing, used)
@@ -117,6 +116,16 @@ class MimiCodec:
         return output.audio_codes[:, 0].cpu().numpy(), margins.cpu().numpy(), output
 
 
+def mimi_files(model: str, revision: str | None, is_fetched: bool = False) -> ModelFiles:
+    """Where a Mimi model lies. Raises SourceError for a model that cannot be had, or is of another architecture."""
+    files = model_files(model, revision, is_fetched)
+    kind = read_json(files.folder / CONFIG).get("model_type")
+    if kind != "mimi":
+        raise SourceError(f"codec {model} is of the architecture {kind!r}, not 'mimi'",
+                          "a codec such as kyutai/mimi; units of an encoder's layer need a codebook: utterloom units fit")
+    return files
+
+
 class _OneAtATime:
     """What is heard of a codec that hears padding: one utterance at a time, long ones in overlapping pieces."""
 
@@ -127,12 +136,12 @@ class _OneAtATime:
     producer: dict[str, Any]
 
     def __init__(self, chunk_s: float, overlap_s: float) -> None:
-        # The clock is read off the model: what 10 s more of audio give more of frames.
-        frames = len(self._one(np.zeros(20 * self.sample_rate_hz, np.float32))) - len(
-            self._one(np.zeros(10 * self.sample_rate_hz, np.float32)))
-        hop, rest = divmod(10 * self.sample_rate_hz, max(1, frames))
+        # The clock is read off the model: how many frames more 2 s more of audio give.
+        less, more = (np.zeros(seconds * self.sample_rate_hz, np.float32) for seconds in (2, 4))
+        frames = len(self._one(more)) - len(self._one(less))
+        hop, rest = divmod(2 * self.sample_rate_hz, max(1, frames))
         if rest or not frames:
-            raise SourceError(f"codec {self.name} gives {frames} frames for 10 s, which is no whole number of samples a frame")
+            raise SourceError(f"codec {self.name} gives {frames} frames for 2 s, which is no whole number of samples a frame")
         self.grid = FrameGrid(self.sample_rate_hz, hop)
         self._longest, self._overlap = round(chunk_s * self.grid.rate), round(overlap_s * self.grid.rate)
 
@@ -167,7 +176,10 @@ class _OneAtATime:
 
 
 class SpeechTokenizerCodec(_OneAtATime):
-    """RVQ-0 of SpeechTokenizer, through its own package: a folder with config.json and SpeechTokenizer.pt, as fnlp publishes."""
+    """RVQ-0 of SpeechTokenizer, through its own package: a folder with config.json and SpeechTokenizer.pt, as fnlp publishes.
+
+    Run here with speechtokenizer 1.0.1 and random weights of the published sizes, not with the published weights.
+    """
 
     def __init__(self, folder: str, device: str, chunk_s: float, overlap_s: float) -> None:
         """Raises MissingPackageError, and SourceError where the folder does not hold the model."""
@@ -176,27 +188,33 @@ class SpeechTokenizerCodec(_OneAtATime):
             from speechtokenizer import SpeechTokenizer
         except (ImportError, OSError) as error:
             raise _unusable(SPEECHTOKENIZER, error) from None
-        config, weights = Path(folder) / "config.json", Path(folder) / "SpeechTokenizer.pt"
-        for path in (config, weights):
-            if not path.is_file():
-                raise SourceError(f"codec speechtokenizer: there is no {path}",
-                                  "hf download fnlp/SpeechTokenizer --local-dir FOLDER; then "
-                                  "codec=speechtokenizer:FOLDER/speechtokenizer_hubert_avg")
+        whole = speechtokenizer_fingerprint(folder)
         try:
-            self._model = SpeechTokenizer.load_from_checkpoint(str(config), str(weights)).to(device).eval()
+            files = [str(Path(folder) / name) for name in SPEECHTOKENIZER_FILES]
+            self._model = SpeechTokenizer.load_from_checkpoint(*files).to(device).eval()
         except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
             raise SourceError(f"codec speechtokenizer: {folder} cannot be opened: {' '.join(str(error).split())[:300]}") from None
         self._device = torch.device(device)
         self.name, self.sample_rate_hz = SPEECHTOKENIZER, int(self._model.sample_rate)
         self.codebook_size = int(self._model.quantizer.bins)
-        self.producer = {"codec": SPEECHTOKENIZER, "model": folder, "codebook": 0,
-                         "fingerprint": fingerprint([sha256_of(config), sha256_of(weights)])}
+        self.producer = {"codec": SPEECHTOKENIZER, "model": folder, "codebook": 0, "fingerprint": whole}
         super().__init__(chunk_s, overlap_s)
 
     @torch.inference_mode()
     def _one(self, samples: np.ndarray) -> np.ndarray:
         codes = self._model.encode(torch.from_numpy(samples)[None, None].to(self._device), n_q=1)  # [1, b, t]
         return np.asarray(codes[0, 0].cpu().numpy(), np.int64)
+
+
+def speechtokenizer_fingerprint(folder: str) -> str:
+    """Of the model in a folder, read whole. Raises SourceError where it is not there."""
+    paths = [Path(folder) / name for name in SPEECHTOKENIZER_FILES]
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(f"codec speechtokenizer: there is no {path}",
+                              "hf download fnlp/SpeechTokenizer --local-dir FOLDER; then "
+                              "codec=speechtokenizer:FOLDER/speechtokenizer_hubert_avg")
+    return fingerprint([sha256_of(path) for path in paths])
 
 
 class FocalCodecUnits(_OneAtATime):

@@ -28,7 +28,9 @@ from utterloom.models.codecs import (
     FocalCodecUnits,
     MimiCodec,
     SpeechTokenizerCodec,
+    mimi_files,
     require_package,
+    speechtokenizer_fingerprint,
 )
 from utterloom.models.encoder import SpeechEncoder, check_pieces, open_config, resolve_layer
 from utterloom.models.hub import ModelFiles, model_files
@@ -89,11 +91,11 @@ class UnitsExtractor:
         kind, _, rest = str(config.codec).partition(":")
         if kind == SPEECHTOKENIZER:
             require_package(*SPEECHTOKENIZER_PACKAGE)
-            return Plan(SPEECHTOKENIZER, {})
+            return Plan(SPEECHTOKENIZER, {"weights": speechtokenizer_fingerprint(rest)})
         if kind == FOCALCODEC:
             require_package(*FOCALCODEC_PACKAGE)
-            return Plan(rest.rpartition("/")[2] or FOCALCODEC, {})
-        files = model_files(str(config.codec), config.revision)
+            return Plan(rest.rpartition("/")[2] or FOCALCODEC, {})  # its package keeps the weights to itself
+        files = mimi_files(str(config.codec), config.revision)
         return Plan(files.short_name, {"weights": files.fingerprint()})
 
     @classmethod

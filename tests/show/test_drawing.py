@@ -71,12 +71,13 @@ LABELS = ("a", "the", "Printing,", "được", "không", "привет", "ελλ
 
 
 def crowded(seed: int) -> Timeline:
-    """Words, tokens and units of all sizes, some of them estimated, some at one time."""
+    """Words, tokens and units of all sizes, some of them in doubt, some at one time."""
     rng = np.random.default_rng(seed)
     words, at = [], 0.0
     while at < 2.7:
         length = float(rng.uniform(0.02, 0.5))
-        words.append(Box(at, min(3.0, at + length), LABELS[rng.integers(len(LABELS))], "", float(rng.random()), rng.random() < 0.3))
+        words.append(Box(at, min(3.0, at + length), LABELS[rng.integers(len(LABELS))], "", float(rng.random()),
+                         (None, None, "estimated", "implausible")[rng.integers(4)]))
         at += length + (float(rng.uniform(0, 0.3)) if rng.random() < 0.4 else 0.0)
     tokens = [Box(word.start_s, word.stop_s, word.label[:2], "") for word in words for _ in range(int(rng.integers(1, 4)))]
     units = [Box(frame / 50, (frame + 2) / 50, str(number), "", number=number)

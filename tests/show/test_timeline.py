@@ -118,7 +118,8 @@ def test_frames_that_are_no_numbers_stay_gaps() -> None:
 
 
 def test_scores_become_shades() -> None:
-    assert sureness(0.0) == 1 and sureness(-1.0) == pytest.approx(math.exp(-1)) and sureness(0.4) == 0.4 and sureness(7.0) == 1
+    assert sureness(0.0) == 0 and sureness(0.4) == 0.4 and sureness(1.0) == 1 and sureness(7.0) == 1
+    assert sureness(-1.0) == pytest.approx(math.exp(-1))
     assert sureness(None) is None and sureness(math.nan) is None
 
 

@@ -16,6 +16,7 @@ from utterloom.shards.layers import KIND, OK, STATUSES, LayerRow, LayerSpec, sha
 from utterloom.shards.reader import Corpus
 
 GRID = FrameGrid(16_000, 320)  # 50 Hz
+KINDS = ("aligned", "estimated", "implausible", "unplaced")
 WORD_S, GAP_S, DIM, CODEBOOK = 0.3, 0.1, 12, 50
 TEXTS = {"u0": "một hai ba bốn", "u1": "năm sáu", "u2": "bảy tám một", "u3": "hai", "u4": "ba bốn năm sáu bảy", "u5": "tám một"}
 
@@ -43,7 +44,7 @@ def make_corpus(folder: Path, texts: Mapping[str, str] = TEXTS) -> Path:
 
 
 def word_row(text: str, stop: int | None = None) -> LayerRow:
-    """Words where they are; the second is estimated, the last of four or more has no time."""
+    """Words where they are; the second is estimated, the third implausible, those after it have no time."""
     words, place = [], 0
     for number, word in enumerate(text.split()):
         start, end = start_of(number), start_of(number) + round(WORD_S * RATE_HZ)
@@ -52,10 +53,11 @@ def word_row(text: str, stop: int | None = None) -> LayerRow:
         chars = [{"char": char, "start_sample": start + at * step, "stop_sample": start + (at + 1) * step}
                  for at, char in enumerate(word)] if has_time else []
         words.append({"word": word, "start_sample": start if has_time else None, "stop_sample": end if has_time else None,
-                      "score": -0.1 - 0.8 * number if has_time else None, "kind": "estimated" if number == 1 else "aligned",
+                      "score": 0.9 - 0.3 * number if has_time else None, "kind": KINDS[min(number, 3)],
                       "first_char": place, "stop_char": place + len(word), "chars": chars})
         place += len(word) + 1
-    return LayerRow(OK, num_frames=len(words), columns={"text": text, "score": -0.31, "flag": None, "words": words})
+    flag = "1 word too long" if len(words) > 2 else None
+    return LayerRow(OK, num_frames=len(words), columns={"text": text, "score": 0.61, "flag": flag, "words": words})
 
 
 def unit_row(num_samples: int, seed: int) -> LayerRow:

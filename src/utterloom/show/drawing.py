@@ -22,7 +22,7 @@ from utterloom.core.errors import ConfigError, MissingPackageError
 from utterloom.show import colours
 from utterloom.show.picture import round_step_s
 from utterloom.show.sound import RANGE_IN_WORDS, envelope, mel_share, spectrogram
-from utterloom.show.timeline import Box, Lane, Timeline, rows_of_boxes
+from utterloom.show.timeline import DOUBTS, Box, Lane, Timeline, rows_of_boxes
 
 SUFFIX = ".png"
 DOTS_PER_INCH = 100
@@ -36,7 +36,10 @@ MOST_ROWS = 6  # of boxes that overlap
 SIZES = (9.0, 8.0, 7.0, 6.5)
 PADDING_PX, LEAST_ROOM_PX = 3.0, 4.0
 TICK_PX = 90
-INK, QUIET, RULE, WAVE, FILL, EDGE = "#1d1c1a", "#5f5b54", "#d9d5cc", "#17607f", "#8cc3dc", "#0f4258"
+INK, QUIET, RULE, WAVE, FILL, EDGE, BAD = "#1d1c1a", "#5f5b54", "#d9d5cc", "#17607f", "#8cc3dc", "#0f4258", "#b0271f"
+LOOKS: dict[str | None, dict[str, Any]] = {
+    None: {"edgecolors": EDGE, "linewidths": 0.6}, "estimated": {"edgecolors": EDGE, "linewidths": 0.6, "hatch": "////"},
+    "implausible": {"edgecolors": BAD, "linewidths": 1.8, "linestyles": [(0, (3, 1.5))]}}
 REPLACEMENT, MOST_LISTED = "?", 20
 
 
@@ -313,25 +316,24 @@ class Pen:
         words_px = UPRIGHT_PX if any(self._size(box) is None for box in lane.boxes) else WORDS_PX
         row_px = {"words": words_px, "characters": CHARACTERS_PX, "units": UNITS_PX}.get(lane.kind, TOKENS_PX)
         axes = self._axes(row_px * num_rows)
-        shapes: dict[bool, list[Any]] = {False: [], True: []}
-        faces: dict[bool, list[Any]] = {False: [], True: []}
+        shapes: dict[str | None, list[Any]] = {None: [], **{doubt: [] for doubt in DOUBTS}}
+        faces: dict[str | None, list[Any]] = {doubt: [] for doubt in shapes}
         for box, row in zip(lane.boxes, rows, strict=True):
             if row >= num_rows:
                 continue
             low, high = row_px * (num_rows - 1 - row) + 1, row_px * (num_rows - row) - 1
             face, ink = self._colours(lane, box)
-            shapes[box.is_estimated].append([(box.start_s, low), (box.start_s, high), (box.stop_s, high), (box.stop_s, low)])
-            faces[box.is_estimated].append(face)
+            shapes[box.doubt].append([(box.start_s, low), (box.start_s, high), (box.stop_s, high), (box.stop_s, low)])
+            faces[box.doubt].append(face)
             self._label(axes, box, (low + high) / 2, row_px - 6 if lane.kind == "words" else 0, ink)
-        for is_estimated, members in shapes.items():
+        for doubt, members in shapes.items():
             if members:
-                axes.add_collection(PolyCollection(members, facecolors=faces[is_estimated], edgecolors=EDGE, linewidths=0.6,
-                                                   hatch="////" if is_estimated else None, zorder=1))
+                axes.add_collection(PolyCollection(members, facecolors=faces[doubt], zorder=1, **LOOKS[doubt]))
 
     def _colours(self, lane: Lane, box: Box) -> tuple[Any, str]:
         if box.number is not None:
             return colours.of_number(box.number)
-        if box.is_estimated:
+        if box.doubt is not None:
             return "#ffffff", INK
         share = 1.0 if box.sureness is None else box.sureness
         paper, fill = (255, 255, 255), tuple(int(FILL[at:at + 2], 16) for at in (1, 3, 5))
@@ -350,7 +352,7 @@ class Pen:
             return
         found = axes.text((box.start_s + box.stop_s) / 2, y_px, text, fontsize=size, color=ink, ha="center", va="center_baseline"
                           if not angle else "center", rotation=angle, zorder=2)
-        if box.is_estimated:
+        if box.doubt == "estimated":
             found.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
 
     def _size(self, box: Box) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from utterloom.show.lines import INDENT, columns
-from utterloom.show.timeline import LayerAt, lanes_of
+from utterloom.show.timeline import DOUBTS, LayerAt, lanes_of
 
 MOST_LISTED = 60  # words, tokens or runs; the JSON object has all
 OF_THE_FILE = ("id", "array_offset", "array_bytes", "array_crc32")
@@ -26,13 +26,14 @@ def layers_in_words(layers: Iterable[LayerAt], rate_hz: int) -> tuple[dict[str, 
         lanes = [lane for lane in lanes_of(layer, rate_hz) if lane.kind != "characters"]
         for lane in lanes:
             kind = f" ({lane.kind})" if lane.title != lane.layer else ""
-            legend = " (~)" if any(box.is_estimated for box in lane.boxes) else ""
+            marks = ", ".join(f"{DOUBTS[doubt].mark} {doubt}" for doubt in lane.doubts)
+            legend = f" ({marks})" if marks else ""
             lines += ["", *_wrapped(f"{INDENT}{layer.name}{kind}: {lane.about}{legend}", 2 * INDENT)]
             if lane.kind == "units" and lane.boxes:
                 pieces = [f"{box.label}×{run}" if run > 1 else box.label
                           for box, run in zip(lane.boxes, layer.row["runs"], strict=True)]
             else:
-                pieces = [f"{box.start_s:.2f}–{box.stop_s:.2f}{GAP}{'~' if box.is_estimated else ''}{_whole(box.label)}"
+                pieces = [f"{box.start_s:.2f}–{box.stop_s:.2f}{GAP}{DOUBTS[box.doubt].mark if box.doubt else ''}{_whole(box.label)}"
                           for box in lane.boxes]
             lines += _listed(pieces, " " if lane.kind == "units" else "  ")
             if lane.apart:

@@ -106,11 +106,11 @@ def _boxes(timeline: Timeline, lane: Lane) -> Html:
 def _box(timeline: Timeline, lane: Lane, box: Box, top_px: int, high_px: int) -> Html:
     left, width = _percent(timeline, box.start_s, box.stop_s)
     fill, ink = colours.of_number(box.number) if box.number is not None else (None, None)
-    opacity = None if box.sureness is None or box.is_estimated else f"{0.12 + 0.88 * box.sureness:.2f}"
+    opacity = None if box.sureness is None or box.doubt is not None else f"{0.12 + 0.88 * box.sureness:.2f}"
     is_word, middle = lane.kind == "words", f"{left + width / 2:.4f}%"
     return tag("g", tag("title", box.about),
                tag("rect", x=f"{left:.4f}%", y=top_px + 1, width=f"{width:.4f}%", height=high_px - 2, fill_opacity=opacity,
-                   style=f"fill:{fill}" if fill else None, class_="estimated" if box.is_estimated else None),
+                   style=f"fill:{fill}" if fill else None, class_=box.doubt),
                tag("text", box.label, x=middle, y=top_px + high_px / 2 + 4, style=f"fill:{ink}" if ink else None),
                data_from=f"{box.start_s:.6f}", data_to=f"{box.stop_s:.6f}", role="button" if is_word else None,
                tabindex=-1 if is_word else None, aria_label=box.about if is_word else None)

@@ -21,6 +21,15 @@ from utterloom.shards.reader import Corpus, ShardTable
 
 SHOWN_S = 40.0  # of a longer utterance, unless one asks for more
 MOST_SHOWN_S = 600.0
+@dataclass(frozen=True)
+class Doubt:
+    """How a time that was not simply found is shown: its look in pictures, its mark in lines."""
+
+    look: str
+    mark: str
+
+
+DOUBTS = {"estimated": Doubt("hatched", "~"), "implausible": Doubt("dashed", "?")}
 ORDER = ("words", "characters", "tokens", "states", "units", "features", "complaint")  # from the text down to the sound
 NUM_COMPONENTS = 8
 MOST_FRAMES_FOR_COMPONENTS = 4_000  # more are thinned out before the directions are sought
@@ -28,14 +37,15 @@ MOST_FRAMES_FOR_COMPONENTS = 4_000  # more are thinned out before the directions
 
 @dataclass(frozen=True)
 class Box:
-    """A stretch of time with a name. `sureness` is 0 to 1, None where nobody said; `about` is all that is known of it."""
+    """A stretch of time with a name. `sureness` is 0 to 1, None where nobody said; `doubt`, one of DOUBTS, says that its time was
+    not simply found; `about` is all that is known of it."""
 
     start_s: float
     stop_s: float
     label: str
     about: str
     sureness: float | None = None
-    is_estimated: bool = False
+    doubt: str | None = None
     number: int | None = None
 
 
@@ -61,9 +71,14 @@ class Lane:
         return self.layer if self.kind in (self.layer, "complaint") else f"{self.layer}: {self.kind}"
 
     @property
+    def doubts(self) -> list[str]:
+        """Those of DOUBTS that some box has."""
+        return [doubt for doubt in DOUBTS if any(box.doubt == doubt for box in self.boxes)]
+
+    @property
     def legend(self) -> str:
         """What the looks of its boxes mean; empty where they have none that needs to be explained."""
-        means = ["hatched: estimated"] * any(box.is_estimated for box in self.boxes)
+        means = [f"{DOUBTS[doubt].look}: {doubt}" for doubt in self.doubts]
         means += ["paler: less sure"] * any(box.sureness is not None for box in self.boxes)
         return ", ".join(means)
 
@@ -210,17 +225,18 @@ def _words(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
         if span is None:
             apart.append(word["word"])
             continue
-        is_estimated = word["kind"] == "estimated"
+        doubt = word["kind"] if word["kind"] in DOUBTS else None
         said = [f"{word['word']}  {_clock(*span)}", word["kind"] or "kind not known"]
         said += [] if word["score"] is None else [f"score {signed(word['score'])}"]
-        boxes.append(Box(*span, word["word"], ", ".join(said), sureness(word["score"]), is_estimated))
+        boxes.append(Box(*span, word["word"], ", ".join(said), sureness(word["score"]), doubt))
         for char in word["chars"] or []:
             found = _span_s(char["start_sample"], char["stop_sample"], rate_hz)
             if found is not None:
-                characters.append(Box(*found, char["char"], f"{char['char']}  {_clock(*found)}", None, is_estimated))
+                characters.append(Box(*found, char["char"], f"{char['char']}  {_clock(*found)}", None, doubt))
     told = [_count(len(words), "word")]
-    num_estimated = sum(box.is_estimated for box in boxes)
-    told += [f"{num_estimated:,} estimated"] if num_estimated else []
+    for doubt in DOUBTS:
+        count = sum(box.doubt == doubt for box in boxes)
+        told += [f"{count:,} {doubt}"] if count else []
     told += [f"{len(apart):,} without time"] if apart else []
     told += [f"score {signed(layer.row['score'])}"] if layer.row["score"] is not None else []
     told += [f"flagged: {layer.row['flag']}"] if layer.row["flag"] else []
@@ -260,6 +276,7 @@ def _tokens(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
         else:
             boxes.append(Box(*span, label, f"token {number}, id {token}, {piece!r}  {_clock(*span)}"))
     told = [_count(len(row["token_ids"] or []), "token")] + ([f"{len(apart):,} without time"] if apart else [])
+    told += [row["reason"]] if row["reason"] else []
     yield Lane(layer.name, "tokens", ", ".join(told), tuple(boxes), tuple(apart))
 
 
@@ -274,10 +291,10 @@ def _features(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
 
 
 def sureness(score: float | None) -> float | None:
-    """A score as 0 (not at all) to 1: a log-probability becomes a probability, a probability stays one."""
+    """A score as 0 (not at all) to 1: a probability is one, and what is below 0 is the logarithm of one."""
     if score is None or not math.isfinite(score):
         return None
-    return math.exp(score) if score <= 0 else min(1.0, score)
+    return math.exp(score) if score < 0 else min(1.0, score)
 
 
 def signed(number: float) -> str:

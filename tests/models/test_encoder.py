@@ -333,6 +333,30 @@ def test_the_hub_is_asked_for_what_is_not_here(monkeypatch: pytest.MonkeyPatch, 
     assert SpeechEncoder.open("owner/tiny", layer=1, overlap_s=0.5).layer == 1
 
 
+def test_of_the_hub_only_what_is_needed_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once: weights in one format, configurations, and what a tokenizer is kept in; at the commit that the name stands for now."""
+    import huggingface_hub
+
+    there = ["config.json", "vocab.json", "merges.txt", "spiece.model", "model-00001-of-00002.safetensors",
+             "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    others = ["pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "README.md", "onnx/model.safetensors", "onnx/config.json"]
+    asked: dict[str, object] = {}
+
+    def model_info(_: object, name: str, revision: str | None) -> object:
+        siblings = [type("File", (), {"rfilename": file}) for file in there + others]
+        return type("Info", (), {"sha": "c" * 40, "siblings": siblings})
+
+    def snapshot_download(name: str, **options: object) -> str:
+        asked.update(options)
+        save_tiny_encoder("hubert-base", tmp_path)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert hub.model_files("owner/tiny").commit == "c" * 40
+    assert asked == {"revision": "c" * 40, "allow_patterns": sorted(there)}
+
+
 def test_a_fingerprint_is_of_the_weights_and_of_how_audio_is_prepared(saved: Callable[[str], Path], tmp_path: Path) -> None:
     one, again, other = (tmp_path / name for name in ("one", "again", "other"))
     save_tiny_encoder("hubert-base", one)

@@ -14,9 +14,8 @@ from utterloom.models.contract import POINTERS, model_folder
 
 CONFIG = "config.json"
 SAFE, PICKLED = ".safetensors", ".bin"
+SMALL = (".json", ".txt", ".model")  # configurations, and whatever a tokenizer is kept in
 BESIDE = ("preprocessor_config.json", "processor_config.json", "utterloom.json")
-SPELLING = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "special_tokens_map.json", "added_tokens.json",
-            "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ def _fetched(model: str, revision: str | None) -> ModelFiles:
     try:
         found = HfApi().model_info(model, revision=revision)
         names = [file.rfilename for file in found.siblings or []]
-        folder = snapshot_download(model, revision=found.sha, allow_patterns=[CONFIG, *BESIDE, *SPELLING, *weight_names(names)])
+        small = [name for name in names if "/" not in name and name.endswith(SMALL)]
+        folder = snapshot_download(model, revision=found.sha, allow_patterns=sorted({*small, *weight_names(names)}))
         return ModelFiles(model, Path(folder), found.sha)
     except GatedRepoError:
         raise SourceError(f"model {model} of the Hub is only for those who have accepted its terms",

@@ -158,6 +158,43 @@ def extract(
 
 
 @app.command()
+def align(
+    audio: Annotated[Path, typer.Argument(help="A recording of any length.")],
+    text: Annotated[Path, typer.Argument(help="All that is said in it, as UTF-8; a line is an utterance.")],
+    model: Annotated[str, typer.Option("--model", help="A CTC model: a run, a folder, or a name of the Hugging Face Hub.")],
+    out: Annotated[Path, typer.Option("--out", help="Its suffix is the format: .tsv .json .TextGrid .srt .vtt, .ctm for words.")],
+    overrides: _keys_of("align") = None,
+    words: Annotated[bool, typer.Option("--words", help="Write words instead of utterances.")] = False, as_json: Json = False,
+) -> None:
+    """Find in a long recording where each line of its text is said: utterances, or words, with times and scores.
+
+    Speech that the text lacks, and lines that nobody says, may be there: the one is passed over, the other left out and named.
+
+    Examples: `utterloom align talk.mp3 talk.txt --model runs/align --out talk.tsv`;
+    `utterloom align talk.mp3 talk.txt --model runs/align --out talk.TextGrid --words`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.align(audio, text, model, out, overrides or [], words))
+
+
+@app.command()
+def words(
+    layer: Annotated[Path, typer.Argument(help="A layer of word times: CORPUS/words.")],
+    out: Annotated[Path, typer.Argument(help="A .ctm, .tsv or .json of all, or a folder that ends in .TextGrid, .srt or "
+                                             ".vtt: a file for each utterance.")],
+    as_json: Json = False,
+) -> None:
+    """Write a layer's word times to files that other tools read; words without a time are counted and left out.
+
+    Examples: `utterloom words corpora/mine/words mine.ctm`; `utterloom words corpora/mine/words grids.TextGrid`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.words(layer, out))
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a path to a .yaml file.",
                                           autocompletion=_complete_recipe)],
@@ -283,7 +320,7 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def keys(
     command: Annotated[str, typer.Argument(
-        help="prepare, sample, segment, pack, words, features, states, units, train or evaluate.")], as_json: Json = False,
+        help="prepare, sample, segment, pack, words, features, states, units, align, train or evaluate.")], as_json: Json = False,
 ) -> None:
     """List the settings of a command: `key=value` with defaults and meanings."""
     from utterloom import pipeline

@@ -30,13 +30,16 @@ def schema(command: str) -> type[Config]:
     if command in EXTRACTORS:
         from utterloom.extract.extractors import extractor_schema
         return extractor_schema(command)
+    if command == "align":
+        from utterloom.extract.align import AlignConfig
+        return AlignConfig
     if command == "train":
         from utterloom.train.config import TrainConfig
         return TrainConfig
     if command == "evaluate":
         from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
-    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "train", "evaluate"]
+    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "align", "train", "evaluate"]
     raise ConfigError(f"{command!r} has no settings", did_you_mean(command, known))
 
 
@@ -82,6 +85,23 @@ def extract(layer: str, corpus: Path, overrides: list[str]) -> Said:
     card = stage.extract(layer, corpus, config)
     folder = Path(config.out) if config.out else corpus / card["name"]
     return {"layer": str(folder), **card}, [f"layer {folder}", *stage.explain(card)]
+
+
+def align(audio: Path, text: Path, model: str, out: Path, overrides: list[str], words: bool = False) -> Said:
+    """A recording and its whole text → utterances, or words."""
+    from utterloom.extract.align import AlignConfig
+    from utterloom.extract.align import align as aligned
+
+    config = compose(AlignConfig, overrides)
+    _needs_torch("aligning", "extract")
+    return aligned(audio, text, model, out, config, words)
+
+
+def words(layer: Path, out: Path) -> Said:
+    """The word times of a layer → files that other tools read."""
+    from utterloom.extract.export import export_words
+
+    return export_words(layer, out)
 
 
 def train(recipe: str, overrides: list[str], config_dir: Path | None = None) -> Said:

@@ -196,6 +196,11 @@ def _plain(text: str, changes: Counter[str]) -> str:
     return plain
 
 
+def check_suffix(path: Path, of_words: bool) -> None:
+    """Raises ConfigError where such a file would be no format for words, or for utterances: before hours are spent on it."""
+    _suffix(path, *((WORD_SUFFIXES, "words") if of_words else (SEGMENT_SUFFIXES, "utterances")))
+
+
 def _suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
     for suffix in suffixes:
         if path.suffix.lower() == suffix.lower():

@@ -54,5 +54,7 @@ def check_room(folder: Path, num_bytes: int, advice: str) -> None:
 
 
 def format_size(num_bytes: int) -> str:
-    """For people: 0.3 MB, 12 MB, 1,366,000 MB."""
+    """For people: 12 kB, 0.3 MB, 12 MB, 1,366,000 MB."""
+    if num_bytes < 100_000:
+        return f"{num_bytes / 1e3:,.0f} kB"
     return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e7 else f"{num_bytes / 1e6:.1f} MB"

@@ -118,11 +118,12 @@ def test_only_the_layers_that_are_needed_are_kept(saved: Callable[[str], Path]) 
 
 
 @pytest.mark.parametrize("compute", ["bfloat16", "float16"])
-def test_half_precision_gives_about_the_same(compute: str, saved: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("name", ["hubert-base", "wavlm-large", "wav2vec2-bert", "whisper", "conformer"])
+def test_half_precision_gives_about_the_same(name: str, compute: str, saved: Callable[[str], Path]) -> None:
     samples = speech_like(8_000)
-    exact = opened(saved("hubert-base")).encode([samples])[0]
-    half = SpeechEncoder.open(str(saved("hubert-base")), compute=compute, overlap_s=0.5).encode([samples])[0]
-    assert half.dtype == np.float32 and difference(half, exact) < 0.1
+    exact = opened(saved(name), 1).encode([samples])[0]
+    half = SpeechEncoder.open(str(saved(name)), layer=1, compute=compute, overlap_s=0.5).encode([samples, samples[:5_000]])[0]
+    assert half.dtype == np.float32 and difference(half, exact) < 0.15
 
 
 # --- truth 3: exactly as many frames as the model gives ---------------------------------------------------------------
@@ -224,16 +225,19 @@ def test_pieces_of_what_looks_no_farther_than_the_overlap_are_the_whole(name: st
     assert np.array_equal(encoder.encode([samples, samples[:16_000]])[0], np.concatenate(pieces))
 
 
-@pytest.mark.parametrize("name", ["hubert-base", "wavlm-large", "wav2vec2-bert", "conformer"])
-def test_attention_is_all_that_pieces_change(name: str, saved: Callable[[str], Path]) -> None:
-    """A few layers up, frames differ near seams by what attention heard beyond; the more that pieces overlap, the less."""
+@pytest.mark.parametrize(("name", "most"), [("hubert-base", 2e-3), ("wavlm-large", 5e-3), ("wav2vec2-bert", 5e-3)])
+def test_attention_is_all_that_pieces_change(name: str, most: float, saved: Callable[[str], Path]) -> None:
+    """Two layers up, pieces of 3 s that overlap by more than positional convolutions hear differ from the whole by what attention
+    heard beyond them: 0.04 % to 0.15 % of the features' size here. Without overlap it is a hundred times that for the first two."""
     samples = speech_like(8 * RATE_HZ)
     whole = opened(saved(name), 2).encode([samples])[0]
     errors = []
-    for overlap_s in (0.02, 1.4):
+    for overlap_s in (1.4, 0.02):
         pieces = opened(saved(name), 2, chunk_s=3.0, overlap_s=overlap_s).encode([samples])[0]
         errors.append(float(np.sqrt(np.mean((pieces - whole) ** 2) / np.mean(whole ** 2))))
-    assert errors[1] < errors[0] and errors[1] < 0.3, errors
+    assert errors[0] < most
+    if name != "wav2vec2-bert":
+        assert errors[1] > 10 * errors[0]
 
 
 def test_whisper_hears_a_long_recording_in_windows(saved: Callable[[str], Path]) -> None:

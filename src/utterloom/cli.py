@@ -157,6 +157,27 @@ def extract(
     _show(as_json, *pipeline.extract(layer, corpus, overrides or []))
 
 
+units = typer.Typer(no_args_is_help=True, help="Codebooks of discrete units: **fit** one, then `extract units codebook=…`.",
+                    rich_markup_mode="markdown")
+app.add_typer(units, name="units")
+
+
+@units.command()
+def fit(
+    features: Annotated[Path, typer.Argument(help="A layer of features (CORPUS/LAYER), a folder of .npy files, or one.")],
+    codebook: Annotated[Path, typer.Argument(help="The codebook folder to make.")],
+    overrides: _keys_of("units-fit") = None, as_json: Json = False,
+) -> None:
+    """Fit k-means to the frames of a layer, out of core: memory does not grow with the corpus; a killed fit goes on.
+
+    Example: `utterloom extract features corpora/mine model=facebook/hubert-base-ls960 layer=6`, then
+    `utterloom units fit corpora/mine/hubert-base-ls960.6 codebooks/hubert-500 clusters=500`
+    """
+    from utterloom import pipeline
+
+    _show(as_json, *pipeline.fit_units(features, codebook, overrides or []))
+
+
 @app.command()
 def align(
     audio: Annotated[Path, typer.Argument(help="A recording of any length.")],
@@ -320,7 +341,8 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def keys(
     command: Annotated[str, typer.Argument(
-        help="prepare, sample, segment, pack, words, features, states, units, align, train or evaluate.")], as_json: Json = False,
+        help="prepare, sample, segment, pack, words, features, states, units, units-fit, align, train or evaluate.")],
+    as_json: Json = False,
 ) -> None:
     """List the settings of a command: `key=value` with defaults and meanings."""
     from utterloom import pipeline

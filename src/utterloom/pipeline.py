@@ -30,6 +30,9 @@ def schema(command: str) -> type[Config]:
     if command in EXTRACTORS:
         from utterloom.extract.extractors import extractor_schema
         return extractor_schema(command)
+    if command == "units-fit":
+        from utterloom.extract.fit import FitConfig
+        return FitConfig
     if command == "align":
         from utterloom.extract.align import AlignConfig
         return AlignConfig
@@ -39,7 +42,7 @@ def schema(command: str) -> type[Config]:
     if command == "evaluate":
         from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
-    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "align", "train", "evaluate"]
+    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "units-fit", "align", "train", "evaluate"]
     raise ConfigError(f"{command!r} has no settings", did_you_mean(command, known))
 
 
@@ -85,6 +88,19 @@ def extract(layer: str, corpus: Path, overrides: list[str]) -> Said:
     card = stage.extract(layer, corpus, config)
     folder = Path(config.out) if config.out else corpus / card["name"]
     return {"layer": str(folder), **card}, [f"layer {folder}", *stage.explain(card)]
+
+
+def fit_units(features: Path, out: Path, overrides: list[str]) -> Said:
+    """Frames → a codebook."""
+    from utterloom.core.artifact import kind_of
+    from utterloom.extract import fit
+    from utterloom.shards.layers import KIND
+
+    config = compose(fit.FitConfig, overrides)
+    source, layer = (features.parent, features.name) if kind_of(features) == KIND else (features, None)
+    card = fit.fit_units(source, out, config, layer)
+    return {fit.KIND: str(out), **card}, [f"{fit.KIND} {out}", *fit.explain(card),
+                                          f"  next: utterloom extract units CORPUS codebook={out}"]
 
 
 def align(audio: Path, text: Path, model: str, out: Path, overrides: list[str], words: bool = False) -> Said:

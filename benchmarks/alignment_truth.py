@@ -27,7 +27,9 @@ from alignment_corpus import DATA, HELD_OUT_DIGIT_SPEAKER, read_tsv
 
 VOICES = ("m6", "aunty", "m5", "f3", "Nguyen")  # the demo's dev and test voices
 ACCENTS = ("en-us", "en-gb")
-LONG_S, OVERLAP_S = 24.0, 3.0  # long recordings go through the network in pieces of so much, so much of which is heard twice
+QUIET_DB = 40.0  # below the level of loud speech
+LONGEST_CLOSURE_S = 0.06
+LONGEST_TOUCH_S = 0.4  # a longer gap is a pause, however loud
 WITHIN_S = 0.5
 SENTENCES = (
     "The old farmer carried two baskets of pears to the market before sunrise.",
@@ -176,71 +178,78 @@ def read_timed(folder: Path) -> list[Timed]:
 
 
 class Aligner:
-    """Word times by a CTC model of ours whose tokens are characters."""
+    """Word times by any CTC model that `extract words` reads."""
 
-    def __init__(self, model: Path, which: str, offset_s: float = 0.0) -> None:
+    def __init__(self, model: str, offset_s: float | None = None, by_energy: bool = False) -> None:
         import torch
 
-        from utterloom.engines.torch import CTCEngine
+        from utterloom.extract.alignment.words import Limits
+        from utterloom.models.emissions import CTCEmitter
 
         torch.set_num_threads(1)
-        self.engine = CTCEngine.open(model, which)
-        self.features = self.engine.contract.features
-        self.frame_s = self.features.hop_samples * self.engine.network.config.subsampling / self.features.sample_rate_hz
-        self.offset_s = offset_s
+        self.emitter = CTCEmitter.open(model)
+        self.limits = Limits(longest_word_s=1e9, least_score=0.0)  # every word counts, the doubtful ones too
+        self.offset_s = self.emitter.offset_ms / 1000 if offset_s is None else offset_s
+        self.by_energy = by_energy
 
-    def samples(self, path: Path) -> np.ndarray:
-        """Mono float32 at the model's rate."""
+    def times(self, path: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Start and stop of each word in seconds, [words] each. Raises NoAlignmentError."""
         from utterloom.audio.decode import decode, to_mono
         from utterloom.audio.resample import resample
+        from utterloom.extract.alignment.text import script_of
+        from utterloom.extract.alignment.words import align
 
+        emitter = self.emitter
         samples, rate_hz = decode(path)
-        return resample(to_mono(samples), rate_hz, self.features.sample_rate_hz)
+        heard = resample(to_mono(samples), rate_hz, emitter.sample_rate_hz)
+        log_probs = np.concatenate(list(emitter.pieces(heard)))
+        scores = None if emitter.shift is None else log_probs + emitter.shift
+        found = align(log_probs, script_of(" ".join(words), str), emitter.spelling, emitter.blank, emitter.grid, len(heard),
+                      emitter.sample_rate_hz, self.limits, (), self.offset_s, scores)
+        edges = np.array([[np.nan if edge is None else edge for edge in (word.start_sample, word.stop_sample)]
+                          for word in found.words], dtype=float) / emitter.sample_rate_hz
+        starts, stops = edges[:, 0], edges[:, 1]
+        return by_energy(starts, stops, heard, emitter.sample_rate_hz) if self.by_energy else (starts, stops)
 
-    def scores(self, samples: np.ndarray) -> np.ndarray:
-        """[frames, vocabulary]: what CTC adds up along a path. Long recordings in pieces, each normalised by itself."""
-        import torch
 
-        from utterloom.audio.logmel import log_mel, normalise
+def by_energy(starts_s: np.ndarray, stops_s: np.ndarray, samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+    """Borders sought in the gaps between words, [words] each.
 
-        frame_samples = self.features.hop_samples * self.engine.network.config.subsampling
-        num_frames = -(-len(samples) // frame_samples)
-        margin = round(OVERLAP_S / self.frame_s)
-        step = round(LONG_S / self.frame_s) - 2 * margin if num_frames > round(LONG_S / self.frame_s) else num_frames
-        pieces = []
-        for first in range(0, num_frames, step):
-            last, begin = min(num_frames, first + step), max(0, first - margin)
-            part = samples[begin * frame_samples:min(len(samples), (last + margin) * frame_samples)]
-            features = normalise(log_mel(part, self.features))
-            with torch.inference_mode():
-                logits = self.engine.network(torch.from_numpy(features)[None], torch.tensor([len(features)])).logits[0]
-                pieces.append(self.engine.network.alignment_scores(logits)[first - begin:last - begin].numpy())
-        return np.concatenate(pieces)
-
-    def edges(self, samples: np.ndarray, words: list[str]) -> np.ndarray:
-        """float [words, 4] in seconds: start and stop of the mark before each word, and of its letters. Raises
-        NoAlignmentError."""
-        from utterloom.extract.alignment.viterbi import align_tokens
-
-        encoded = [self.engine.tokenizer.encode(word) for word in words]
-        path = align_tokens(self.scores(samples), np.array([token for ids in encoded for token in ids]))
-        ends = np.cumsum([len(ids) for ids in encoded])
-        firsts = ends - np.array([len(ids) for ids in encoded])
-        frames = np.stack([path.start_frame[firsts], path.stop_frame[firsts], path.start_frame[firsts + 1],
-                           path.stop_frame[ends - 1]], axis=1)
-        return frames * self.frame_s
-
-    def times(self, samples: np.ndarray, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Start and stop of each word in seconds, [words] each."""
-        edges = self.edges(samples, words)
-        return edges[:, 2] + self.offset_s, edges[:, 3] + self.offset_s
+    A model that writes a mark between words lets it have the fading end of one and the soft beginning of the next. Where
+    something in the gap is quiet, words end and begin around that; else they touch where it is quietest. A quiet moment too
+    short for a pause is the closure of a stop, and belongs to the word that it opens.
+    """
+    hop = rate_hz // 200
+    power = np.mean(samples[:len(samples) // hop * hop].reshape(-1, hop) ** 2, axis=1)
+    level_db = 10 * np.log10(np.convolve(np.pad(power, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 1e-8)
+    starts, stops = starts_s.copy(), stops_s.copy()
+    for word in range(len(starts) + 1):
+        first = max(0, round(200 * stops_s[word - 1])) if word else 0
+        last = min(len(level_db), max(first + 1, round(200 * starts_s[word]))) if word < len(starts) else len(level_db)
+        gap = level_db[first:last]
+        floor, loud = np.percentile(level_db[max(0, first - 1000):last + 1000], [1, 90])  # five seconds around it
+        quiet_db = min(max(loud - QUIET_DB, floor + 6.0), loud - 20.0)
+        quiet = np.flatnonzero(gap < quiet_db)
+        if len(quiet):
+            end, begin = (first + quiet[0]) / 200, (first + quiet[-1] + 1) / 200
+            if 0 < word < len(starts) and begin - end <= LONGEST_CLOSURE_S:
+                begin = end
+        elif 0 < word < len(starts) and 0 < len(gap) <= 200 * LONGEST_TOUCH_S:
+            end = begin = (first + int(gap.argmin()) + 0.5) / 200
+        else:
+            continue
+        if word:
+            stops[word - 1] = end
+        if word < len(starts):
+            starts[word] = begin
+    return starts, stops
 
 
 def word_errors_s(aligner: Aligner, items: list[Timed]) -> tuple[np.ndarray, np.ndarray]:
     """Signed errors of onsets and of ends, aligned minus true, where the truth says them."""
     onset, end = [], []
     for item in items:
-        start_s, stop_s = aligner.times(aligner.samples(item.path), item.words)
+        start_s, stop_s = aligner.times(item.path, item.words)
         onset.append(start_s - item.start_s)
         end.append(stop_s - item.stop_s)
     return tuple(errors[np.isfinite(errors)] for errors in (np.concatenate(onset), np.concatenate(end)))  # type: ignore[return-value]
@@ -256,7 +265,7 @@ def table_row(name: str, onset_s: np.ndarray, end_s: np.ndarray) -> str:
 
 def recovered_by_words(aligner: Aligner, folder: Path, recording: Timed) -> tuple[int, int]:
     """(segments recovered, segments): first onset and last end within WITHIN_S of the reference words."""
-    start_s, stop_s = aligner.times(aligner.samples(recording.path), recording.words)
+    start_s, stop_s = aligner.times(recording.path, recording.words)
     found, spoken = 0, list(_words_of_segments(folder, recording))
     for first, last in spoken:
         known = first + np.flatnonzero(np.isfinite(recording.start_s[first:last]))
@@ -267,7 +276,7 @@ def recovered_by_words(aligner: Aligner, folder: Path, recording: Timed) -> tupl
 
 def recovered_by_pieces(aligner: Aligner, folder: Path, recording: Timed) -> tuple[int, int]:
     """(segments recovered, segments): all of a segment's words lie in its piece, to within WITHIN_S."""
-    start_s, stop_s = aligner.times(aligner.samples(recording.path), recording.words)
+    start_s, stop_s = aligner.times(recording.path, recording.words)
     rows = [row for row in read_tsv(folder / "segments.tsv") if row["id"] == recording.id]
     found = sum(bool(start_s[first] >= float(row["start_s"]) - WITHIN_S and stop_s[last - 1] <= float(row["end_s"]) + WITHIN_S)
                 for row, (first, last) in zip(rows, _words_of_segments(folder, recording), strict=True))
@@ -298,10 +307,10 @@ def whole(folder: Path, name: str) -> Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a run or a model folder")
-    parser.add_argument("--which", default="averaged", help="checkpoint of a run")
+    parser.add_argument("model", help="whatever `extract words model=` takes")
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/out/alignment-truth"), help="where the truth is made")
-    parser.add_argument("--offset-ms", type=float, default=0.0, help="added to every time")
+    parser.add_argument("--offset-ms", type=float, default=None, help="taken from every time, instead of the model's own")
+    parser.add_argument("--by-energy", action="store_true", help="seek borders in the gaps between words")
     parser.add_argument("--no-long", action="store_true", help="only the table of words")
     arguments = parser.parse_args()
     made = {"espeak": make_espeak, "digits-heard": lambda folder: make_digits(folder, True),
@@ -309,7 +318,7 @@ def main() -> None:
     for name, make in made.items():
         if not (arguments.folder / name / "words.tsv").exists():
             make(arguments.folder / name)
-    aligner = Aligner(arguments.model, arguments.which, arguments.offset_ms / 1000)
+    aligner = Aligner(arguments.model, None if arguments.offset_ms is None else arguments.offset_ms / 1000, arguments.by_energy)
     print("| words | count | onset, median ms | 95 % | bias | end, median ms | 95 % | bias |\n|---|---|---|---|---|---|---|---|")
     speech = DATA / "ljspeech_lj001"
     lines = read_timed(speech)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.show.woven import GRID, add_layers, make_corpus
 from utterloom.audio.logmel import LogMelParameters
 from utterloom.core.errors import ConfigError
+from utterloom.shards.layers import LayerSpec
 from utterloom.shards.reader import Corpus
 from utterloom.show.looking import drawn
 from utterloom.show.sound import envelope, mel_share, spectrogram
@@ -22,9 +23,11 @@ from utterloom.show.timeline import (
     SHOWN_S,
     Box,
     Lane,
+    LayerAt,
     Timeline,
     components,
     cut,
+    lanes_of,
     layers_of,
     open_layers,
     rows_of_boxes,
@@ -50,6 +53,13 @@ def line_of(corpus: Corpus, name: str, **stretch: float) -> Timeline:
 def test_lanes_go_from_the_text_down_to_the_sound(corpus: Corpus) -> None:
     assert [lane.kind for lane in line_of(corpus, "u0").lanes] == ["words", "characters", "tokens", "units", "features"]
     assert [lane.kind for lane in line_of(corpus, "u3").lanes] == ["words", "characters", "states", "units", "features"]
+
+
+def test_a_row_that_is_ok_and_lacks_something_says_so() -> None:
+    columns = {"token_ids": [7], "first_char": [0], "stop_char": [1], "start_sample": [None], "stop_sample": [None]}
+    row = {"status": "ok", "reason": "no token times: the words have none", **columns}
+    (lane,) = lanes_of(LayerAt("lm", LayerSpec("states"), row, None, "a"), 16_000)
+    assert lane.about == "1 token, 1 without time, no token times: the words have none" and lane.apart == ("a",)
 
 
 def test_units_and_features_are_where_their_clock_says(corpus: Corpus) -> None:

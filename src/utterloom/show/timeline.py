@@ -214,7 +214,10 @@ def lanes_of(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
         yield Lane(layer.name, layer.spec.kind, _not_ok(layer.row))
         return
     make = {"words": _words, "units": _units, "states": _tokens, "features": _features}
-    yield from make[layer.spec.kind](layer, rate_hz)
+    reason = layer.row["reason"]  # of a row that is ok: what it lacks
+    for lane in make[layer.spec.kind](layer, rate_hz):
+        is_said = reason is None or reason in lane.about or lane.kind == "characters"
+        yield lane if is_said else replace(lane, about=f"{lane.about}, {reason}")
 
 
 def _words(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
@@ -232,7 +235,7 @@ def _words(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
         for char in word["chars"] or []:
             found = _span_s(char["start_sample"], char["stop_sample"], rate_hz)
             if found is not None:
-                characters.append(Box(*found, char["char"], f"{char['char']}  {_clock(*found)}", None, doubt))
+                characters.append(Box(*found, char["char"], f"{char['char']}  {_clock(*found)}"))
     told = [_count(len(words), "word")]
     for doubt in DOUBTS:
         count = sum(box.doubt == doubt for box in boxes)
@@ -276,7 +279,6 @@ def _tokens(layer: LayerAt, rate_hz: int) -> Iterator[Lane]:
         else:
             boxes.append(Box(*span, label, f"token {number}, id {token}, {piece!r}  {_clock(*span)}"))
     told = [_count(len(row["token_ids"] or []), "token")] + ([f"{len(apart):,} without time"] if apart else [])
-    told += [row["reason"]] if row["reason"] else []
     yield Lane(layer.name, "tokens", ", ".join(told), tuple(boxes), tuple(apart))
 
 

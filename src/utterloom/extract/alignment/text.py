@@ -84,16 +84,16 @@ def _groups(alone: Sequence[Sequence[str]], said: Sequence[str]) -> list[Group]:
 
 
 def _meeting_points(left: Sequence[str], right: Sequence[str]) -> dict[int, tuple[int, int]]:
-    """Where two lists of words stand side by side, on a way from the one to the other with the fewest edits."""
+    """Where two lists of words stand side by side: beside words that are equal, on a way from the one to the other with the fewest
+    edits, and at both ends."""
     from rapidfuzz.distance import Levenshtein
 
-    found: dict[int, tuple[int, int]] = {}
+    points = [(0, 0), (len(left), len(right))]
     for step in Levenshtein.opcodes(left, right):
-        size = step.src_end - step.src_start
-        points = range(size + 1) if step.tag == "equal" else (0, size)
-        for offset in points:
-            place = step.src_start + offset
-            there = step.dest_start + offset if step.tag == "equal" else (step.dest_start if offset == 0 else step.dest_end)
-            first, last = found.get(place, (there, there))
-            found[place] = (min(first, there), max(last, there))
+        if step.tag == "equal":
+            points += [(step.src_start + offset, step.dest_start + offset) for offset in range(step.src_end - step.src_start + 1)]
+    found: dict[int, tuple[int, int]] = {}
+    for place, there in points:
+        first, last = found.get(place, (there, there))
+        found[place] = (min(first, there), max(last, there))
     return found

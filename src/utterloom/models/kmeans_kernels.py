@@ -50,6 +50,14 @@ def _distance(frame: np.ndarray, centroid: np.ndarray) -> np.float32:
     return total
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def _square(values: np.ndarray) -> np.float32:
+    total = np.float32(0)
+    for j in range(values.shape[0]):
+        total += values[j] * values[j]
+    return total
+
+
 @njit(cache=True, nogil=True)
 def _exact_distance(frame: np.ndarray, centroid: np.ndarray) -> float:
     """What decides: differences, squares and their sum in float64, dimension after dimension."""
@@ -95,10 +103,7 @@ def nearest(frames: np.ndarray, rotated: np.ndarray, products: np.ndarray, frame
     cap_factor = up * up / (np.float32(1) - most_margin)
     for i in range(frames.shape[0]):
         square = frame_squares[i]
-        inside = np.float32(0)
-        for j in range(rotated.shape[1]):
-            inside += rotated[i, j] * rotated[i, j]
-        rest = np.sqrt(max(square - inside, np.float32(0)) + slack * square) if rotated.shape[1] else np.float32(0)
+        rest = np.sqrt(max(square - _square(rotated[i]), np.float32(0)) + slack * square) if rotated.shape[1] else np.float32(0)
         reach = np.sqrt(square) + longest
         allowance = slack * reach * reach - square
         if not reach * reach < np.float32(1e37):  # squares that float32 cannot hold

@@ -99,7 +99,7 @@ class Nearest:
         labels, distances, margins = np.empty(num, np.int32), np.empty(num, np.float32), np.empty(num, np.float32)
         size = max(16, min(BLOCK_FRAMES, BLOCK_PRODUCTS // self._padded))
         centred, squares = np.empty((size, dim), np.float32), np.empty(size, np.float32)
-        nothing = np.empty((size, 0), np.float32)
+        rotated, products = np.empty((size, plane.num_directions), np.float32), np.empty((size, self._padded), np.float32)
         looks = 0
         for start in range(0, num, size):
             block = as_float32(frames[start:start + size])
@@ -111,12 +111,14 @@ class Nearest:
                     raise SourceError(f"frame {start + hurt[0]} has values that are not finite",
                                       "the model overflowed, or its output was damaged: extract the features again, in float32")
             with np.errstate(over="ignore", invalid="ignore"):
-                rotated = nothing[:few] if plane.directions is None else centred[:few] @ plane.directions
-                products = (rotated if plane.directions is not None else centred[:few]) @ plane.centroids
+                multiplied = centred[:few]
+                if plane.directions is not None:
+                    multiplied = np.matmul(multiplied, plane.directions, out=rotated[:few])
+                np.matmul(multiplied, plane.centroids, out=products[:few])
             stop = start + few
             looks += kernels.nearest(
-                block, rotated, products, squares[:few], self.centroids, self._squares, plane.widths, np.float32(self._longest),
-                np.float32(plane.slack), np.float32(self._error), np.float32(MOST_MARGIN),
+                block, rotated[:few], products[:few], squares[:few], self.centroids, self._squares, plane.widths,
+                np.float32(self._longest), np.float32(plane.slack), np.float32(self._error), np.float32(MOST_MARGIN),
                 np.float32(max(NEAR_MARGIN, 2 * self._error)), labels[start:stop], distances[start:stop], margins[start:stop])
         return labels, distances, margins, looks / num if num else 0.0
 

@@ -35,7 +35,7 @@ FULL_CELLS = 20_000_000  # up to so many tokens × frames the whole table is as 
 FIRST_BEAM = 400.0  # nats
 WIDER = 4.0
 LOW = np.float32(-1e30)  # the same in float32
-MOST_CELLS = 2e11  # of one search; a wider beam that would need more is not tried
+MOST_CELLS = 6e10  # a wider beam that would need more is not tried: a minute or so
 NEVER = -1e300  # stands for minus infinity, which no sum of log-probabilities reaches
 BLOCK = 512  # tokens of a sweep that go through AT_ONCE frames while they are in the processor's nearest cache
 AT_ONCE = 32
@@ -190,7 +190,7 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
     num_blocks = (s + BLOCK) // BLOCK
     is_alive, sweep_frames, zero = np.zeros(num_blocks, np.bool_), 0, 0.0
     sweep_skip = np.maximum(may_skip, LOW).astype(np.float32)
-    first_swept = 0
+    first_swept, is_hopeless = 0, False
     for i in range(1, t):
         row_v = log_probs_tv[i]
         of_blank = np.float64(row_v[blank])
@@ -225,6 +225,10 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
         new_a[high + 1], new_b[high + 1] = NEVER, NEVER
         a, new_a = new_a, a
         b, new_b = new_b, b
+        if stray > best:  # the proof has failed: a text that repeats itself fits in several places; the path is still sought
+            is_hopeless, sweep_frames = True, 0
+        if is_hopeless:
+            continue
         if not sweep_frames:
             if stray > best - beam / 2 and i + 1 < t:
                 if not sweep.shape[1]:

@@ -6,7 +6,7 @@ Shapes (suffixes):  b batch · n samples · i inputs (samples, or frames of log-
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -301,9 +301,16 @@ class ConformerFront(Front):
         return hidden
 
 
-FRONTS: dict[str, type[Front]] = {
+def _parakeet(*given: Any) -> Front:
+    from utterloom.models.parakeet import ParakeetFront  # which is built on this module
+
+    return ParakeetFront(*given)
+
+
+FRONTS: dict[str, Callable[[ModelFiles, int, torch.dtype, torch.device], Front]] = {
     **dict.fromkeys(("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"), WaveformFront),
     "wav2vec2-bert": FilterbankFront,
     "whisper": WhisperFront,
     ConformerCTCConfig.model_type: ConformerFront,
+    **dict.fromkeys(("parakeet_ctc", "parakeet_encoder", "parakeet_rnnt", "parakeet_tdt"), _parakeet),
 }

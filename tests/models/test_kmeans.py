@@ -78,7 +78,11 @@ def test_the_plane_is_used_and_changes_nothing() -> None:
 
 def test_noise_is_no_plane() -> None:
     draws = np.random.default_rng(1)
-    check(draws.random((400, 96), np.float32), draws.random((150, 96), np.float32))
+    frames, centroids = draws.standard_normal((400, 96), np.float32), draws.standard_normal((150, 96), np.float32)
+    check(frames, centroids)
+    nearest, wanted = Nearest(centroids), squared_distances(frames, centroids).argmin(axis=1)
+    for num in (16, 48):  # what the plane leaves out decides, and is allowed for
+        np.testing.assert_array_equal(nearest._search(nearest._plane_of(num), frames)[0], wanted)
 
 
 def test_frames_between_two_centroids_and_centroids_that_are_there_twice() -> None:

@@ -16,7 +16,7 @@ from tests.train.conftest import TINY, make_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-WALK = [ROOT / "docs" / "walk" / f"{name}.md" for name in ("prepare", "pack", "train", "evaluate")]  # in this order
+WALK = [ROOT / "docs" / "walk" / f"{name}.md" for name in ("prepare", "pack", "train", "extract", "evaluate")]  # in this order
 PAGES = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *WALK,
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page not in WALK),

@@ -24,6 +24,7 @@ from utterloom.text.normalisers import Normaliser, normaliser
 NAME = "words"
 IMPORTED, HEARD = "imported", "heard"
 MOST_FLAGGED = 3
+SPELLING = ("tokenizer", "vocab", "special_tokens", "added_tokens")  # how the files that spell a text begin
 
 
 class WordsExtractor:
@@ -44,7 +45,9 @@ class WordsExtractor:
         from utterloom.models.hub import model_files
 
         files = model_files(config.model, config.revision)
-        identity: dict[str, Any] = {"model_fingerprint": files.fingerprint()}
+        spelling = sorted(path for path in files.folder.iterdir() if path.name.startswith(SPELLING) and path.is_file())
+        identity: dict[str, Any] = {"model_fingerprint": files.fingerprint(),
+                                    "spelling_fingerprint": fingerprint([[path.name, sha256_of(path)] for path in spelling])}
         if config.source == "align" and config.view is not None:
             identity["view"] = normaliser(config.view).view
         return Plan(NAME if config.source == "align" else f"{NAME}.{files.short_name.lower()}", identity)

@@ -6,20 +6,19 @@ is halved, and stays so), an item that breaks its batch (the batch is taken apar
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from utterloom.audio.decode import decode, to_mono
 from utterloom.audio.resample import resample
-from utterloom.core.artifact import amend, amending, building, load_card
-from utterloom.core.errors import AudioError, CorpusError, DamagedError, OutputError, UtterloomError
+from utterloom.core.artifact import amend, amending, building, load_card, remove_temporaries, sha256_of
+from utterloom.core.errors import AudioError, CorpusError, DamagedError, MissingPackageError, OutputError, UtterloomError
 from utterloom.core.forecast import check_room, forecast, format_size
 from utterloom.core.log import log
 from utterloom.core.progress import progress
@@ -30,6 +29,7 @@ from utterloom.extract.extractors import extractor_kind
 from utterloom.runners import LocalRunner, Runner
 from utterloom.runners.local import usable_cores
 from utterloom.shards.layers import (
+    FAILED,
     KIND,
     OK,
     STATUSES,
@@ -45,7 +45,7 @@ from utterloom.shards.layers import (
 from utterloom.shards.reader import Corpus, ShardTable
 
 OUTSIDE_IDENTITY = {"name", "out", "workers", "batch", "device"}  # on which no number of the layer depends
-READ_AT_ONCE = 4  # batches of like lengths are made within so many of them, so that no shard of audio is held
+READ_AT_ONCE = 8  # batches of like lengths are made within so many of them, so that no shard of audio or arrays is held
 MOST_REASONS = 3
 
 
@@ -63,7 +63,8 @@ class ExtractTask:
 def extract(kind: str, corpus_path: Path, config: ExtractConfig, runner: Runner | None = None) -> dict[str, Any]:
     """Write the layer, or go on where it stopped, or add the shards that joined the corpus since; returns its card.
 
-    Raises CorpusError where not one utterance gave a row that is ok, and what the extractor's `plan` raises.
+    Raises CorpusError where not one utterance gave a row that is ok, or the layer there is of another corpus, OutputError where it
+    cannot be written, and what the extractor's `plan` and `open` raise.
     """
     corpus = Corpus(corpus_path)
     plan: Plan = extractor_kind(kind).plan(config, corpus)
@@ -73,22 +74,34 @@ def extract(kind: str, corpus_path: Path, config: ExtractConfig, runner: Runner 
     identity = {"name": name, "extracts": kind, "config": config.model_dump(mode="json", exclude=OUTSIDE_IDENTITY),
                 **plan.identity}
     tasks = [ExtractTask(kind, config, str(corpus_path), str(folder), shard.name) for shard in corpus.shards]
-    with building(folder, KIND, identity) as artifact:
-        if not artifact.finished:
-            spec = _write(corpus, tasks, config, runner)
-            artifact.commit(_card(folder, corpus, spec))
-            return load_card(folder, KIND)
+    try:
+        with building(folder, KIND, identity) as artifact:
+            if not artifact.finished:
+                spec = _write(corpus, tasks, [task for task in tasks if not _is_there(corpus, task)], config, runner)
+                artifact.commit(_card(folder, corpus, spec))
+                return load_card(folder, KIND)
+        return _amended(folder, corpus, tasks, config, runner)
+    finally:
+        _opened.cache_clear()  # the model's memory, and a corpus that may have grown when this process extracts again
+
+
+def _amended(folder: Path, corpus: Corpus, tasks: list[ExtractTask], config: ExtractConfig,
+             runner: Runner | None) -> dict[str, Any]:
+    """A finished layer's card, after what is missing of it has been made."""
     card = load_card(folder, KIND)
     there = {line["name"]: line for line in card["shards"]}
-    wanted = [task for task in tasks if not _is_there(corpus, task, there)]
-    if not wanted and len(there) == len(tasks):
+    _check_corpus(folder, corpus, there)
+    missing = [task for task in tasks if not _is_there(corpus, task, there.get(task.shard))]
+    if not missing and len(there) == len(tasks):
         log.info(f"{folder} is there already, made of the same corpus with the same configuration")
         return card
-    log.info(f"{len(wanted)} of the {len(tasks)} shards of {folder} are missing, cut, or of utterances that have joined since")
+    log.info(f"{len(missing)} of the {len(tasks)} shards of {folder} are missing, hurt, or of utterances that have joined since")
     with amending(folder):
-        _write(corpus, wanted, config, runner)
+        if missing:
+            _write(corpus, tasks, missing, config, runner)
         new = _card(folder, corpus, card["spec"])
-        changed = [line["name"] for line in new["shards"] if line["name"] in there and line != there[line["name"]]]
+        changed = [line["name"] for line in new["shards"] if (before := there.get(line["name"]))
+                   and line != before and not before[FAILED]]  # what failed then may be there now
         if changed:
             raise CorpusError(f"{', '.join(changed)} of {folder} came out otherwise than before: the model has changed, "
                               "or a package", "extract into a new layer: name=…")
@@ -96,25 +109,36 @@ def extract(kind: str, corpus_path: Path, config: ExtractConfig, runner: Runner 
     return load_card(folder, KIND)
 
 
-def _is_there(corpus: Corpus, task: ExtractTask, there: dict[str, Any]) -> bool:
-    wanted = next(shard.utterances_sha256 for shard in corpus.shards if shard.name == task.shard)
-    return task.shard in there and is_layer_shard_whole(Path(task.folder), task.shard, wanted)
-
-
-def _write(corpus: Corpus, tasks: list[ExtractTask], config: ExtractConfig, runner: Runner | None) -> dict[str, Any]:
-    """The shards that are not there yet; returns the layer's spec. Raises OutputError before the disk is full."""
+def _check_corpus(folder: Path, corpus: Corpus, there: Mapping[str, Any]) -> None:
+    """Raises CorpusError before anything of another corpus's layer is overwritten."""
     hashes = {shard.name: shard.utterances_sha256 for shard in corpus.shards}
+    for shard, line in there.items():
+        if hashes.get(shard) != line["utterances_sha256"]:
+            raise CorpusError(f"layer {folder}, shard {shard}, was made for other utterances than {corpus.url} has",
+                              "choose another name= or out=, or remove that folder first")
+
+
+def _is_there(corpus: Corpus, task: ExtractTask, line: Mapping[str, Any] | None = None) -> bool:
+    """Whether a shard of the layer is whole, and is what the card's `line` says, where there is one."""
+    folder, wanted = Path(task.folder), next(shard.utterances_sha256 for shard in corpus.shards if shard.name == task.shard)
+    return is_layer_shard_whole(folder, task.shard, wanted) and (
+        line is None or sha256_of(folder / layer_path(task.shard)) == line["sha256"])
+
+
+def _write(corpus: Corpus, tasks: list[ExtractTask], open_tasks: list[ExtractTask], config: ExtractConfig,
+           runner: Runner | None) -> dict[str, Any]:
+    """The shards that are not there yet; returns the layer's spec. Raises OutputError before the disk is full."""
     seconds_of = {shard.name: shard.seconds for shard in corpus.shards}
-    open_tasks = [task for task in tasks if not is_layer_shard_whole(Path(task.folder), task.shard, hashes[task.shard])]
     if len(open_tasks) < len(tasks):
         log.info(f"{len(tasks) - len(open_tasks)} of {len(tasks)} shards are there already")
-    some = (open_tasks or tasks)[0]
     on_gpu, default_workers = _device(config)
     workers = config.workers if config.workers is not None else default_workers
     workers = workers if len(open_tasks) > 1 else 0
+    is_here = runner is None and not workers
     runner = runner or LocalRunner(workers)
     total_s = sum(seconds_of[task.shard] for task in open_tasks)
-    spec = describe_task(some) if not workers else next(iter(LocalRunner(1).run(describe_task, [some])))[1]
+    some = next((task for task in open_tasks or tasks if seconds_of[task.shard]), tasks[0])
+    spec = next(iter(runner.run(describe_task, [some])))[1]
     if open_tasks:
         reckoned = spec["forecast"]
         times = total_s / max(1e-9, spec["speech_s"])
@@ -129,7 +153,7 @@ def _write(corpus: Corpus, tasks: list[ExtractTask], config: ExtractConfig, runn
             check_room(Path(some.folder), num_bytes, "store less: dtype=float16, another layer, or units instead of features")
     done_s, started = 0.0, time.monotonic()
     with progress("extracting", total_s, "s of speech") as report:
-        if not workers:  # one process: it can say how far it is within a shard
+        if is_here:  # one process: it can say how far it is within a shard
             for task in open_tasks:
                 extract_shard(task, lambda within_s, done_s=done_s: report(done_s + within_s))
                 done_s += seconds_of[task.shard]
@@ -137,6 +161,7 @@ def _write(corpus: Corpus, tasks: list[ExtractTask], config: ExtractConfig, runn
             for number, facts in runner.run(extract_shard, open_tasks):
                 done_s += seconds_of[open_tasks[number].shard]
                 report(done_s, f"{open_tasks[number].shard}: {facts[OK]} utterances")
+        remove_temporaries(Path(some.folder))  # of workers that were killed
     if open_tasks:
         took_s = time.monotonic() - started
         files = [path for task in open_tasks for path in _files(Path(task.folder), task.shard)]
@@ -159,35 +184,48 @@ def _device(config: ExtractConfig) -> tuple[bool, int]:
 # --- in a worker ------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Opened:
+    """An extractor and what it reads; `limit` is how much a batch may hold, less once memory has run out."""
+
+    extractor: Extractor
+    corpus: Corpus
+    layers: Mapping[str, Layer]
+    limit: float
+
+
 @lru_cache(maxsize=1)
-def _opened(kind: str, config_json: str, corpus_path: str) -> tuple[Extractor, Corpus, list[Layer]]:
+def _opened(kind: str, config_json: str, corpus_path: str) -> _Opened:
     """A model is opened once in a worker, whatever shards it is given."""
     found = extractor_kind(kind)
-    corpus = Corpus(corpus_path)
-    extractor: Extractor = found.open(found.SCHEMA.model_validate_json(config_json), corpus)
-    return extractor, corpus, [Layer.of(corpus, name) for name in extractor.layers]
+    corpus, config = Corpus(corpus_path), found.SCHEMA.model_validate_json(config_json)
+    extractor: Extractor = found.open(config, corpus)
+    return _Opened(extractor, corpus, {name: Layer.of(corpus, name) for name in extractor.layers},
+                   config.batch or extractor.default_batch)
 
 
-def _open(task: ExtractTask) -> tuple[Extractor, Corpus, list[Layer]]:
+def _open(task: ExtractTask) -> _Opened:
     return _opened(task.kind, task.config.model_dump_json(), task.corpus)
 
 
 def describe_task(task: ExtractTask) -> dict[str, Any]:
     """The layer's spec as the model has it, and what a few utterances of a shard take: (bytes, seconds) for `speech_s` of it."""
-    extractor, corpus, layers = _open(task)
-    table = corpus.table(task.shard)
-    seconds = [table.num_samples[row] / corpus.sample_rate_hz for row in range(len(table))]
+    opened = _open(task)
+    table = opened.corpus.table(task.shard)
+    seconds = [table.num_samples[row] / opened.corpus.sample_rate_hz for row in range(len(table))]
 
     def try_row(row: int) -> tuple[float, int] | None:
-        item = _item(corpus, table, row, extractor, layers)
+        item = _item(opened, table, row)
         if isinstance(item, LayerRow):
             return None
-        found = _rows([item], extractor, Limit(math.inf))[0]
+        found, = _rows([item], opened)
         return None if found.status != OK else (seconds[row], _bytes_of(found))
 
-    try_row(len(table) // 2)  # the first is not like the others: kernels are compiled, caches filled
-    reckoned = forecast(len(table), sum(seconds), try_row)
-    return {"spec": extractor.spec.to_json(), "speech_s": sum(seconds),
+    reckoned = None
+    if seconds:
+        try_row(len(table) // 2)  # the first is not like the others: kernels are compiled, caches filled
+        reckoned = forecast(len(table), sum(seconds), try_row)
+    return {"spec": opened.extractor.spec.to_json(), "speech_s": sum(seconds),
             "forecast": None if reckoned is None else (reckoned.num_bytes, reckoned.seconds)}
 
 
@@ -199,64 +237,47 @@ def _bytes_of(row: LayerRow) -> int:
 
 def extract_shard(task: ExtractTask, report: Callable[[float], None] | None = None) -> dict[str, Any]:
     """One shard of the layer. Runs in a worker; restarting it writes the same bytes."""
-    extractor, corpus, layers = _open(task)
-    table = corpus.table(task.shard)
-    digest = next(shard.utterances_sha256 for shard in corpus.shards if shard.name == task.shard)
+    opened = _open(task)
+    table = opened.corpus.table(task.shard)
+    digest = next(shard.utterances_sha256 for shard in opened.corpus.shards if shard.name == task.shard)
     ids = [table.id(row) for row in range(len(table))]
-    rows = _all_rows(corpus, table, extractor, layers, task.config.batch or extractor.default_batch, report)
-    return write_layer_shard(Path(task.folder), task.shard, extractor.spec, ids, rows, digest)
+    rows = enumerate(_all_rows(opened, table, report or (lambda done_s: None)))
+    return write_layer_shard(Path(task.folder), task.shard, opened.extractor.spec, ids, rows, digest)
 
 
-@dataclass
-class Limit:
-    """How much a batch may hold; less, once memory has run out."""
-
-    size: float
-
-
-def _all_rows(corpus: Corpus, table: ShardTable, extractor: Extractor, layers: Sequence[Layer], size: float,
-              report: Callable[[float], None] | None) -> Iterator[tuple[int, LayerRow]]:
-    """(row, LayerRow) of every utterance of a shard, in the order in which batches of like lengths give them."""
-    limit, done_s = Limit(size), 0.0
-    order = sorted(range(len(table)), key=lambda row: (-table.num_samples[row], row))
-    waiting: list[tuple[int, Item]] = []
-
-    def flush(keep: int) -> Iterator[tuple[int, LayerRow]]:
-        nonlocal waiting, done_s
-        waiting.sort(key=lambda pair: -extractor.size(pair[1]))
-        while len(waiting) > keep:
-            batch = _first_batch([item for _, item in waiting], extractor, limit.size)
-            now, waiting = waiting[:batch], waiting[batch:]
-            found = _rows([item for _, item in now], extractor, limit)
-            for (row, item), value in zip(now, found, strict=True):
-                done_s += item.duration_s
-                yield row, value
-            if report:
-                report(done_s)
-
-    held = 0.0
-    for row in order:
-        item = _item(corpus, table, row, extractor, layers)
-        if isinstance(item, LayerRow):
-            yield row, item
+def _all_rows(opened: _Opened, table: ShardTable, report: Callable[[float], None]) -> Iterator[LayerRow]:
+    """That of every utterance of a shard in their order, so that no byte of the layer depends on how large a batch is."""
+    done_s, held, some = 0.0, 0.0, list[Item | LayerRow]()
+    for row in range(len(table)):
+        item = _item(opened, table, row)
+        some.append(item)
+        held += 0.0 if isinstance(item, LayerRow) else opened.extractor.size(item)
+        if held < READ_AT_ONCE * opened.limit and row + 1 < len(table):
             continue
-        waiting.append((row, item))
-        held += extractor.size(item)
-        if held >= READ_AT_ONCE * limit.size:
-            yield from flush(0)
-            held = 0.0
-    yield from flush(0)
+        found = {number: item for number, item in enumerate(some) if isinstance(item, LayerRow)}
+        items = {number: item for number, item in enumerate(some) if isinstance(item, Item)}
+        for batch in _batches(items, opened):
+            found.update(zip(batch, _rows([items[number] for number in batch], opened), strict=True))
+            done_s += sum(items[number].duration_s for number in batch)
+            report(done_s)
+        for number in range(len(some)):
+            yield found.pop(number)
+        held, some = 0.0, []
 
 
-def _first_batch(items: Sequence[Item], extractor: Extractor, size: float) -> int:
-    """How many of some items, longest first, fit into a batch when each is padded to the longest; at least one."""
-    longest = extractor.size(items[0])
-    return max(1, min(len(items), int(size // max(longest, 1e-9))))
+def _batches(items: Mapping[int, Item], opened: _Opened) -> Iterator[list[int]]:
+    """Numbers of items of like lengths, longest first: as many as fit when each is padded to the longest, at least one."""
+    size = opened.extractor.size
+    waiting = sorted(items, key=lambda number: -size(items[number]))
+    while waiting:
+        fitting = int(opened.limit // max(size(items[waiting[0]]), 1e-9))
+        batch, waiting = waiting[:max(1, fitting)], waiting[max(1, fitting):]
+        yield batch
 
 
-def _item(corpus: Corpus, table: ShardTable, row: int, extractor: Extractor, layers: Sequence[Layer]) -> Item | LayerRow:
+def _item(opened: _Opened, table: ShardTable, row: int) -> Item | LayerRow:
     """An utterance, decoded and resampled; or the row that says why it cannot be read."""
-    samples = None
+    extractor, corpus, samples = opened.extractor, opened.corpus, None
     if extractor.sample_rate_hz is not None:
         try:
             found_sc, rate_hz = decode(corpus.flac(table, row))
@@ -264,33 +285,52 @@ def _item(corpus: Corpus, table: ShardTable, row: int, extractor: Extractor, lay
         except (DamagedError, AudioError) as error:
             return LayerRow.failed(f"not readable: {error.message}")
     view = next(iter(corpus.views), None)
-    return Item(table.id(row), int(table.num_samples[row]), corpus.sample_rate_hz, samples, table.text(row),
-                table.text(row, view) if view else None, {layer.name: layer.table(table.name).row(row) for layer in layers})
+    item = Item(table.id(row), int(table.num_samples[row]), corpus.sample_rate_hz, samples, table.text(row),
+                table.text(row, view) if view else None,
+                {name: layer.table(table.name).row(row) for name, layer in opened.layers.items()})
+    try:
+        extractor.size(item)
+    except Exception as error:
+        return LayerRow.failed(_reason(error))
+    return item
 
 
-def _rows(items: list[Item], extractor: Extractor, limit: Limit) -> list[LayerRow]:
+def _rows(items: list[Item], opened: _Opened) -> list[LayerRow]:
     """One row for each item. Memory that runs out halves the batch, now and from now on; anything else that is raised is found out
     by halves until the one item that raises it is alone."""
+    rows = _tried(items, opened.extractor)
+    if not isinstance(rows, _Refused):
+        if len(rows) != len(items):
+            raise UtterloomError(f"{type(opened.extractor).__name__} gave {len(rows)} rows for {len(items)} utterances",
+                                 "this is a mistake in that extractor: each utterance is one row, in their order")
+        return rows
+    if rows.out_of_memory:
+        _give_back_memory()
+    if len(items) == 1:
+        return [LayerRow.failed(rows.reason)]
+    if rows.out_of_memory:
+        padded = max(opened.extractor.size(item) for item in items) * len(items)
+        opened.limit = min(opened.limit, padded / 2)
+        log.warning(f"out of memory with {len(items)} utterances at once: batches are halved from here on, "
+                    f"batch={opened.limit:.0f}")
+    half = len(items) // 2
+    return _rows(items[:half], opened) + _rows(items[half:], opened)
+
+
+class _Refused(NamedTuple):
+    reason: str
+    out_of_memory: bool
+
+
+def _tried(items: list[Item], extractor: Extractor) -> list[LayerRow] | _Refused:
+    """An exception holds on to all that the batch had in memory: it is let go of here, before a smaller batch is tried."""
     try:
-        rows = extractor.extract(items)
+        return extractor.extract(items)
+    except (OutputError, MissingPackageError):
+        raise
     except Exception as error:
-        if isinstance(error, OutputError):
-            raise
         ran_out = is_out_of_memory(error)
-        if ran_out:
-            _give_back_memory()
-        if len(items) == 1:
-            return [LayerRow.failed("out of memory, even alone" if ran_out else _reason(error))]
-        if ran_out:
-            padded = max(extractor.size(item) for item in items) * len(items)
-            limit.size = min(limit.size, padded / 2)
-            log.warning(f"out of memory with {len(items)} utterances at once: batches are halved from here on, "
-                        f"batch={limit.size:.0f}")
-        half = len(items) // 2
-        return _rows(items[:half], extractor, limit) + _rows(items[half:], extractor, limit)
-    if len(rows) != len(items):
-        raise AssertionError(f"{type(extractor).__name__} gave {len(rows)} rows for {len(items)} utterances")
-    return rows
+        return _Refused("out of memory, even alone" if ran_out else _reason(error), ran_out)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -303,11 +343,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _give_back_memory() -> None:
     import gc
-
-    from utterloom.extract.extractors.device import empty_cache
+    import sys
 
     gc.collect()
-    empty_cache()
+    if "torch" in sys.modules:
+        from utterloom.extract.extractors.device import empty_cache
+
+        empty_cache()
 
 
 def _reason(error: BaseException) -> str:
@@ -322,7 +364,7 @@ def _card(folder: Path, corpus: Corpus, spec: dict[str, Any]) -> dict[str, Any]:
     """What is there, counted. Raises CorpusError where nothing came of it."""
     lines = shard_lines(folder, corpus)
     counts = {status: sum(line[status] for line in lines) for status in STATUSES}
-    reasons = _reasons(folder, lines)
+    reasons, not_ok_s = _reasons(folder, corpus, lines)
     if not counts[OK]:
         told = "; ".join(f"{row['utterances']} {row['reason']} (such as {row['example']})" for row in reasons[:MOST_REASONS])
         for line in lines:  # so that the same command starts again once the reason is gone
@@ -330,29 +372,36 @@ def _card(folder: Path, corpus: Corpus, spec: dict[str, Any]) -> dict[str, Any]:
                 path.unlink(missing_ok=True)
         raise CorpusError(f"nothing could be extracted: {told}")
     num_bytes = sum(line["bytes"] + (line["tar_bytes"] or 0) for line in lines)
-    hours = sum(shard.seconds for shard in corpus.shards) / 3600
+    seconds = sum(shard.seconds for shard in corpus.shards)
+    hours = seconds / 3600
     return {"spec": spec, "corpus": corpus.fingerprint, "utterances": sum(counts.values()), "hours": round(hours, 6),
             "bytes": num_bytes, "bytes_per_hour": round(num_bytes / hours) if hours else None,
             "frames": sum(line["frames"] for line in lines), "shards": lines,
-            "ledger": {"in": sum(counts.values()), **counts, "reasons": reasons}}
+            "ledger": {"in": sum(counts.values()), **counts, "seconds_in": round(seconds, 3),
+                       "seconds_ok": round(seconds - not_ok_s, 3), "reasons": reasons}}
 
 
 def _files(folder: Path, shard: str) -> tuple[Path, Path]:
     return folder / layer_path(shard), folder / arrays_path(shard)
 
 
-def _reasons(folder: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Why rows are not ok, or lack something, the most frequent first."""
+def _reasons(folder: Path, corpus: Corpus, lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], float]:
+    """Why rows are not ok, or lack something, the most frequent first; and how many seconds of speech are not ok."""
     import pyarrow.parquet as pq
 
     found: dict[tuple[str, str], list[str]] = {}
+    not_ok_s = 0.0
     for line in lines:
         table = pq.read_table(folder / layer_path(line["name"]), columns=["id", "status", "reason"])
-        for utterance_id, status, reason in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        ids, statuses, reasons = (column.to_pylist() for column in table.columns)
+        for utterance_id, status, reason in zip(ids, statuses, reasons, strict=True):
             if reason is not None:  # a row that is ok may have one too: what it lacks
                 found.setdefault((status, reason.split(": ")[0]), []).append(f"{utterance_id}: {reason}")
+        if any(status != OK for status in statuses):
+            is_ok = np.array([status == OK for status in statuses])
+            not_ok_s += float(corpus.column(line["name"], "duration_s")[~is_ok].sum())
     return [{"status": status, "reason": what, "utterances": len(members), "example": members[0]}
-            for (status, what), members in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))]
+            for (status, what), members in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))], not_ok_s
 
 
 def explain(card: dict[str, Any]) -> list[str]:

@@ -34,6 +34,7 @@ from utterloom.store import open_store
 
 KIND, CARD = "layer", "layer.json"
 STATUSES = OK, EMPTY, FAILED = ("ok", "empty", "failed")
+DTYPES = ("float16", "float32")
 CACHED_SHARDS = 8
 ARRAY_SUFFIX = "npy"
 
@@ -66,6 +67,12 @@ class LayerSpec:
     dim: int | None = None
     codebook_size: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind not in COLUMNS:
+            raise ValueError(f"a layer of {self.kind!r}, where this version knows {', '.join(COLUMNS)}")
+        if self.dtype is not None and (self.dtype not in DTYPES or not isinstance(self.dim, int) or self.dim < 1):
+            raise ValueError(f"arrays of {self.dtype} [frames, {self.dim}], where a layer holds {' or '.join(DTYPES)}")
+
     @property
     def has_arrays(self) -> bool:
         return self.dtype is not None
@@ -84,7 +91,7 @@ class LayerSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LayerSpec:
-        """What `to_json` made. Raises KeyError and TypeError for anything else."""
+        """What `to_json` made. Raises KeyError, TypeError and ValueError for anything else."""
         grid = value["grid"]
         return cls(value["kind"], value["producer"], None if grid is None else FrameGrid(**grid), value["dtype"], value["dim"],
                    value["codebook_size"])
@@ -122,8 +129,8 @@ def write_layer_shard(folder: Path, shard: str, spec: LayerSpec, ids: list[str],
                       utterances_sha256: str) -> dict[str, Any]:
     """Write `rows`, (row number, its LayerRow) in any order, each once; memory holds one array at a time.
 
-    Returns the facts of the shard, as its footer holds them. Raises CorpusError where a row is missing or is there twice, or an
-    array is not what the layer holds; OutputError where it cannot be written.
+    Arrays lie in the tar as the rows come. Returns the facts of the shard, as its footer holds them. Raises CorpusError where a
+    row is missing or is there twice, or an array is not what the layer holds; OutputError where it cannot be written.
     """
     columns = [name for name, _ in COLUMNS[spec.kind]]
     lines: list[dict[str, Any] | None] = [None] * len(ids)
@@ -134,14 +141,14 @@ def write_layer_shard(folder: Path, shard: str, spec: LayerSpec, ids: list[str],
                 raise CorpusError(f"shard {shard}: row {number} ({ids[number]}) came twice")
             line: dict[str, Any] = {"id": ids[number], "status": row.status, "reason": row.reason, "num_frames": row.num_frames}
             line |= {name: row.columns.get(name) for name in columns}
-            if spec.has_arrays and row.array is not None:
-                line |= arrays.add(ids[number], row.array)
+            if spec.has_arrays and (row.status == OK or row.array is not None):
+                line |= arrays.add(ids[number], row)
             lines[number] = line
             counts[row.status] += 1
+        missing = [number for number, line in enumerate(lines) if line is None]
+        if missing:
+            raise CorpusError(f"shard {shard}: {len(missing)} of {len(ids)} rows did not come, the first is {ids[missing[0]]}")
         tar_bytes, tar_sha256 = arrays.close()
-    missing = [number for number, line in enumerate(lines) if line is None]
-    if missing:
-        raise CorpusError(f"shard {shard}: {len(missing)} of {len(ids)} rows did not come, the first is {ids[missing[0]]}")
     facts = {**counts, "frames": sum((line or {}).get("num_frames") or 0 for line in lines), "tar_bytes": tar_bytes,
              "tar_sha256": tar_sha256, "utterances_sha256": utterances_sha256}
     schema = spec.schema().with_metadata({METADATA_KEY: json.dumps(facts, sort_keys=True).encode()})
@@ -160,7 +167,7 @@ class _NoArrays:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def add(self, utterance_id: str, array: np.ndarray) -> dict[str, int]:
+    def add(self, utterance_id: str, row: LayerRow) -> dict[str, int]:
         raise CorpusError(f"{utterance_id}: this layer holds no arrays")
 
     def close(self) -> tuple[int | None, str | None]:
@@ -179,13 +186,16 @@ class _TarOfArrays:
     def __exit__(self, *raised: Any) -> None:
         self._writing.__exit__(*raised)
 
-    def add(self, utterance_id: str, array: np.ndarray) -> dict[str, int]:
-        if array.dtype != np.dtype(self._spec.dtype) or array.ndim != 2 or array.shape[1] != self._spec.dim:
-            raise CorpusError(f"{utterance_id}: an array of {array.dtype} {list(array.shape)}, where the layer holds "
-                              f"{self._spec.dtype} [frames, {self._spec.dim}]")
+    def add(self, utterance_id: str, row: LayerRow) -> dict[str, int]:
+        array, spec = row.array, self._spec
+        if array is None:
+            raise CorpusError(f"{utterance_id}: a row that is {row.status} and has no array")
+        if array.dtype != np.dtype(spec.dtype) or array.shape != (row.num_frames, spec.dim):
+            raise CorpusError(f"{utterance_id}: an array of {array.dtype} {list(array.shape)} for {row.num_frames} frames, where "
+                              f"the layer holds {spec.dtype} [frames, {spec.dim}]")
         array = np.ascontiguousarray(array)
         head = npy_header(array)
-        content = array.data.cast("B")
+        content = array.reshape(-1).view(np.uint8).data
         offset = self._tar.add(f"{layout.escape_id(utterance_id)}.{ARRAY_SUFFIX}", head, content)
         return {"array_offset": offset + len(head), "array_bytes": len(content), "array_crc32": crc32(content)}
 
@@ -268,9 +278,13 @@ class Layer:
         try:
             self.name: str = self.card["name"]
             self.spec = LayerSpec.from_json(self.card["spec"])
-            self._by_name = {line["name"]: line for line in self.card["shards"]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{folder / CARD} is not the card of a layer: {error}", "extract it again") from None
+            self._by_name: dict[str, dict[str, Any]] = {}
+            for line in self.card["shards"]:
+                layout.split_of(line["name"])  # no card can point out of its folder
+                self._by_name[line["name"]] = {key: line[key] for key in ("sha256", "tar_sha256", "utterances_sha256")}
+        except (KeyError, TypeError, ValueError, AttributeError, SourceError) as error:
+            raise DamagedError(f"{folder / CARD} is not the card of a layer that this version can read: {error}",
+                               "extract it again") from None
         self._tables: OrderedDict[str, LayerTable] = OrderedDict()
 
     @classmethod
@@ -292,7 +306,7 @@ class Layer:
                                   "extract it again: only what is missing is made")
             if line["utterances_sha256"] != shard.utterances_sha256:
                 raise CorpusError(f"layer {layer.name}, shard {shard.name}, was made for other utterances than {corpus.url} has",
-                                  "extract it again for this corpus")
+                                  "extract another layer for this corpus, or remove this one and extract it again")
         return layer
 
     @property
@@ -312,14 +326,22 @@ class Layer:
 
     def array(self, shard: str, row: int) -> np.ndarray | None:
         """[frames, dim] of one utterance, its bytes checked; None where it has none. Raises DamagedError."""
-        offset, num_bytes, wanted = self.table(shard).ranges[row]
+        if not self.spec.has_arrays:
+            return None
+        table = self.table(shard)
+        try:
+            return self._checked_array(table, row)
+        except DamagedError as error:
+            which = f"layer {self.name}, shard {shard}, utterance {table.table.column('id')[row].as_py()}"
+            raise DamagedError(f"{which}: {error.message}", VERIFY_HINT) from None
+
+    def _checked_array(self, table: LayerTable, row: int) -> np.ndarray | None:
+        offset, num_bytes, wanted = table.ranges[row]
         if offset is None or num_bytes is None:
             return None
-        content = self.store.read_range(arrays_path(shard), offset, num_bytes)
+        content = self.store.read_range(arrays_path(table.shard), offset, num_bytes)
         if crc32(content) != wanted:
-            utterance_id = self.table(shard).table.column("id")[row].as_py()
-            raise DamagedError(f"layer {self.name}, shard {shard}, utterance {utterance_id}: the array does not match its checksum",
-                               VERIFY_HINT)
+            raise DamagedError("the array does not match its checksum")
         return np.frombuffer(content, self.spec.dtype).reshape(-1, self.spec.dim or 1)
 
     def arrays(self, shard: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -331,12 +353,12 @@ class Layer:
 
     def damages(self, corpus: Corpus | None = None) -> Iterator[Damage]:
         """What is hurt: every file against its hash, every array against its bytes; and where it is not of the corpus's shards."""
-        for shard in corpus.shards if corpus is not None else []:
-            line = self._by_name.get(shard.name)
-            if line is None:
-                yield Damage(f"{self.name}/{shard.name}", None, "this shard joined the corpus later, and the layer lacks it")
-            elif line["utterances_sha256"] != shard.utterances_sha256:
-                yield Damage(f"{self.name}/{shard.name}", None, "it was made for other utterances than the corpus has")
+        for info in corpus.shards if corpus is not None else []:
+            found = self._by_name.get(info.name)
+            if found is None:
+                yield Damage(f"{self.name}/{info.name}", None, "this shard joined the corpus later, and the layer lacks it")
+            elif found["utterances_sha256"] != info.utterances_sha256:
+                yield Damage(f"{self.name}/{info.name}", None, "it was made for other utterances than the corpus has")
         known = {name for shard in self.shards for name in
                  (layer_path(shard), *([arrays_path(shard)] if self.spec.has_arrays else []))}
         for shard, line in self._by_name.items():
@@ -364,12 +386,12 @@ class Layer:
         return None
 
     def _hurt_arrays(self, shard: str) -> Iterator[Damage]:
-        ids = self.table(shard).table.column("id").to_pylist()
-        for row, utterance_id in enumerate(ids):
+        table = self.table(shard)
+        for row, utterance_id in enumerate(table.table.column("id").to_pylist()):
             try:
-                self.array(shard, row)
+                self._checked_array(table, row)
             except DamagedError as error:
-                yield Damage(f"{self.name}/{shard}", utterance_id, error.message.rpartition(": ")[2])
+                yield Damage(f"{self.name}/{shard}", utterance_id, error.message)
 
     def _read_table(self, shard: str) -> pa.Table:
         if shard not in self._by_name:

@@ -7,13 +7,15 @@ of it, words have characters of the raw text where it is the reference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utterloom.annotations import TimedWord, read_words
 from utterloom.core.artifact import fingerprint, sha256_of
-from utterloom.core.errors import ConfigError, CorpusError
+from utterloom.core.errors import ConfigError, CorpusError, SourceError
 from utterloom.extract.alignment.text import Script, script_of
 from utterloom.extract.config import WordsConfig
 from utterloom.extract.contract import Extractor, Item, Plan
@@ -45,6 +47,7 @@ class WordsExtractor:
         from utterloom.models.hub import model_files
 
         files = model_files(config.model, config.revision)
+        _check_model(files, config.source)
         spelling = sorted(path for path in files.folder.iterdir() if path.name.startswith(SPELLING) and path.is_file())
         identity: dict[str, Any] = {"model_fingerprint": files.fingerprint(),
                                     "spelling_fingerprint": fingerprint([[path.name, sha256_of(path)] for path in spelling])}
@@ -131,7 +134,8 @@ class Hearer:
         from utterloom.models.parakeet import ParakeetTdt
 
         assert config.model is not None
-        self.model = ParakeetTdt.open(config.model, config.revision, device_for(config.device))
+        self.model = ParakeetTdt.open(config.model, config.revision, device_for(config.device), chunk_s=config.chunk_s,
+                                      overlap_s=config.overlap_s, is_fetched=True)
         self.sample_rate_hz: int | None = self.model.sample_rate_hz
         self.spec = LayerSpec("words", {"source": "heard", "model": config.model})
 
@@ -143,11 +147,16 @@ class Hearer:
         """One row for each: what was heard is its `text`."""
         rows = []
         for item, heard in zip(items, self.model.hear([_samples(item) for item in items]), strict=True):
+            if heard.failed is not None:
+                rows.append(LayerRow.failed(heard.failed))
+                continue
             if not heard.words:
                 rows.append(LayerRow(EMPTY, "nothing heard: the model gives no words", None, {"text": heard.text}))
                 continue
-            words = [_row_of(TimedWord(word, start_s, end_s, score), item, HEARD) for word, start_s, end_s, score in heard.words]
-            rows.append(LayerRow(OK, None, None, {"text": heard.text, "score": None, "flag": None, "words": words}))
+            words = [_row_of(TimedWord(*word), item, HEARD) for word in heard.words]
+            lengths = [word.end_s - word.start_s for word in heard.words]
+            score = float(np.exp(np.average(np.log([word.score for word in heard.words]), weights=lengths)))
+            rows.append(LayerRow(OK, None, None, {"text": heard.text, "score": score, "flag": None, "words": words}))
         return rows
 
 
@@ -187,6 +196,26 @@ class Importer:
         _place(rows, item.text)
         flag = f"bad times: {len(faults)} words are left out, such as {faults[0]}" if faults else None
         return LayerRow(OK, flag, None, {"text": item.text, "score": None, "flag": flag, "words": rows})
+
+
+def _check_model(files: Any, source: str) -> None:
+    """Raises SourceError where a model is asked for what it does not do."""
+    from transformers import AutoConfig
+
+    from utterloom.models.hub import quiet_transformers
+    from utterloom.models.parakeet import is_tdt
+
+    with quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError(f"model {files.name}: {' '.join(str(error).split())[:300]}") from None
+    if source == "asr" and not is_tdt(config):
+        raise SourceError(f"model {files.name} is of the kind {config.model_type!r}, which does not time what it hears",
+                          "source=asr takes a Parakeet TDT model; source=align takes CTC models")
+    if source == "align" and is_tdt(config):
+        raise SourceError(f"model {files.name} is a Parakeet TDT model: it times what it hears, and aligns no text",
+                          "source=asr, or a CTC model")
 
 
 def _samples(item: Item) -> Any:
@@ -235,8 +264,3 @@ def _files_fingerprint(path: Path) -> str:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return fingerprint([[file.name, sha256_of(file)] for file in files])
 
-
-def words_of(rows: Sequence[Mapping[str, Any]], rate_hz: int) -> list[TimedWord]:
-    """Words of a layer's row that have a time, in seconds: what is written to files."""
-    return [TimedWord(row["word"], row["start_sample"] / rate_hz, row["stop_sample"] / rate_hz, row["score"], row["kind"])
-            for row in rows if row["start_sample"] is not None]

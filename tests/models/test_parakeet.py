@@ -280,7 +280,7 @@ def test_log_mel_of_a_long_recording_is_the_feature_extractors(saved: Saved, mon
 def test_hearing_no_further_than_the_overlap_pieces_are_the_whole(saved: Saved, tmp_path: Path) -> None:
     """Without attention, a frame hears some 0.9 s to either side, which pieces that overlap by 1.5 s have."""
     deaf = without_attention(saved("tdt"), tmp_path / "deaf")
-    for seconds in (7.03, 12.0, 20.61):
+    for seconds in (7.03, 20.61):
         samples = speech_like(int(seconds * RATE_HZ))
         whole = opened(deaf).encode([samples])[0]
         pieces = opened(deaf, chunk_s=4.0, overlap_s=1.52).encode([samples])[0]
@@ -303,7 +303,7 @@ def test_no_word_is_heard_twice_or_lost_where_pieces_meet(saved: Saved, tmp_path
     deaf = without_attention(saved("tdt"), tmp_path / "deaf")
     whole = ParakeetTdt.open(str(deaf))
     pieces = ParakeetTdt.open(str(deaf), chunk_s=4.0, overlap_s=1.52)
-    for seed, seconds in enumerate((12.0, 20.61, 25.0)):
+    for seed, seconds in enumerate((20.61, 16.0)):
         samples = speech_like(int(seconds * RATE_HZ), seed)
         assert pieces.encoder.is_long(len(samples)) and not whole.encoder.is_long(len(samples))
         (expected,), (found,) = whole.hear([samples]), pieces.hear([samples])

@@ -213,29 +213,39 @@ class Aligner:
 
 
 def by_energy(starts_s: np.ndarray, stops_s: np.ndarray, samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """Borders sought in the gaps between words, [words] each.
+    """Borders sought around what the model says, [words] each.
 
-    A model that writes a mark between words lets it have the fading end of one and the soft beginning of the next. Where
-    something in the gap is quiet, words end and begin around that; else they touch where it is quietest. A quiet moment too
-    short for a pause is the closure of a stop, and belongs to the word that it opens.
+    A model that writes a mark between words lets it have the fading end of one and the soft beginning of the next, and lets the
+    first and the last letter beside a pause reach into it. So a word first loses what is quiet at its ends, then the gap between
+    two words is looked at: where something in it is quiet, words end and begin around that; else they touch where it is quietest.
+    A quiet moment too short for a pause is the closure of a stop, and belongs to the word that it opens.
     """
     hop = rate_hz // 200
     power = np.mean(samples[:len(samples) // hop * hop].reshape(-1, hop) ** 2, axis=1)
     level_db = 10 * np.log10(np.convolve(np.pad(power, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 1e-8)
+    first, last = (np.clip(np.rint(200 * edges_s).astype(int), 0, len(level_db)) for edges_s in (starts_s, stops_s))
     starts, stops = starts_s.copy(), stops_s.copy()
+    quiet_t = np.zeros(len(level_db), dtype=bool)
+    for begin in range(0, len(level_db), 200):  # against the five seconds on either side
+        floor, loud = np.percentile(level_db[max(0, begin - 1000):begin + 1200], [1, 90])
+        quiet_t[begin:begin + 200] = level_db[begin:begin + 200] < min(max(loud - QUIET_DB, floor + 6.0), loud - 20.0)
+    pause = round(200 * LONGEST_CLOSURE_S)
+    for word in range(len(starts)):
+        sounds = first[word] + np.flatnonzero(~quiet_t[first[word]:last[word]])
+        if len(sounds) and sounds[0] - first[word] > pause:
+            first[word], starts[word] = sounds[0], sounds[0] / 200
+        if len(sounds) and last[word] - sounds[-1] - 1 > pause:
+            last[word], stops[word] = sounds[-1] + 1, (sounds[-1] + 1) / 200
     for word in range(len(starts) + 1):
-        first = max(0, round(200 * stops_s[word - 1])) if word else 0
-        last = min(len(level_db), max(first + 1, round(200 * starts_s[word]))) if word < len(starts) else len(level_db)
-        gap = level_db[first:last]
-        floor, loud = np.percentile(level_db[max(0, first - 1000):last + 1000], [1, 90])  # five seconds around it
-        quiet_db = min(max(loud - QUIET_DB, floor + 6.0), loud - 20.0)
-        quiet = np.flatnonzero(gap < quiet_db)
+        left = last[word - 1] if word else 0
+        right = max(left, first[word]) if word < len(starts) else len(level_db)
+        quiet = left + np.flatnonzero(quiet_t[left:right])
         if len(quiet):
-            end, begin = (first + quiet[0]) / 200, (first + quiet[-1] + 1) / 200
+            end, begin = quiet[0] / 200, (quiet[-1] + 1) / 200
             if 0 < word < len(starts) and begin - end <= LONGEST_CLOSURE_S:
                 begin = end
-        elif 0 < word < len(starts) and 0 < len(gap) <= 200 * LONGEST_TOUCH_S:
-            end = begin = (first + int(gap.argmin()) + 0.5) / 200
+        elif 0 < word < len(starts) and 0 < right - left <= 200 * LONGEST_TOUCH_S:
+            end = begin = (left + int(level_db[left:right].argmin()) + 0.5) / 200
         else:
             continue
         if word:

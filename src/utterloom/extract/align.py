@@ -24,7 +24,7 @@ from utterloom.audio.decode import open_recording, to_mono
 from utterloom.audio.recording import Recording
 from utterloom.audio.resample import resample
 from utterloom.core.config import Config
-from utterloom.core.errors import AudioError, MissingPackageError, SourceError
+from utterloom.core.errors import AudioError, SourceError
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.timing import format_duration
@@ -36,6 +36,7 @@ MOST_WORDS = 40
 SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’»)\]]*\s+")
 FASTEST = 30.0  # characters a second: text that nobody says is squeezed into as few frames as it can be
 POOR = 0.5  # and has less than this share of the recording's own score
+HOPELESS = 0.1  # or, where it is laid over other speech, less than this
 ROUNDS = 3
 WHOSE_TEXT = "is it the text of this recording, in the model's language?"
 
@@ -168,8 +169,8 @@ def emissions_of(audio: Path, emitter: Any) -> tuple[np.ndarray, float]:
                     parts += [wanted] if len(wanted) else []
                     done += len(wanted)
                     report(min(duration_s, done * hop / rate_hz))
-    except (AudioError, MissingPackageError):
-        raise
+    except AudioError as error:
+        raise SourceError(f"{audio}: {error.message}", error.hint) from None
     except OSError as error:
         raise SourceError(f"{audio} cannot be read: {error.strerror or error}") from None
     if not parts:
@@ -269,6 +270,7 @@ def _aligned(log_probs_tv: np.ndarray, script: Script, units: list[_Unit], emitt
             said.append(_Said(" ".join(word.text for word in words), words, _score(words)))
         own = float(np.median([one.score for one in said]))
         bad = [number for number, one in enumerate(said) if one.score < config.least_score
+               or one.score < HOPELESS * own
                or (one.score < POOR * own and _characters_a_second(one.words, emitter.sample_rate_hz) > FASTEST)]
         is_last = round_number == ROUNDS - 1
         if not bad or (is_last or len(bad) == len(said)):

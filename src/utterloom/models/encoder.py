@@ -178,6 +178,7 @@ def open_config(files: ModelFiles) -> Any:
 
 def num_layers(config: Any) -> int:
     """How many layers an encoder has: its hidden states are 0 to this."""
+    config = getattr(config, "encoder_config", config)  # Parakeet's CTC, RNN-T and TDT have their layers there
     return int(config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers)
 
 

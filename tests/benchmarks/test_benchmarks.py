@@ -87,6 +87,18 @@ def test_prepare_measures_a_manifest_and_repairs_names() -> None:
     assert result["repair"]["references"] == result["repair"]["naive_references"] == 300
 
 
+@pytest.mark.skipif(find_spec("datasets") is None, reason="the peer is in the extra dev")
+def test_layers_are_read_and_written_in_turns() -> None:
+    """Must show 6, but for speed: what size they have, and that only ours gives the dtype back unasked (A-P13)."""
+    result = run("layers.py", "--utterances", "20", "--rounds", "1", "--times", "20")
+    assert result["mb_an_hour"]["features"] == pytest.approx(368.6, rel=0.02) and result["mb_an_hour"]["units"] <= 0.5
+    assert all(math.isfinite(took[key]) and took[key] > 0 for took in result["access_ms"].values() for key in ("median", "p95"))
+    assert result["dtypes"] == {"utterloom": "float16", "datasets, as it comes": "float", "datasets, numpy format": "float32",
+                                "datasets, numpy format of float16": "float16"}
+    for what, num in (("reading", 3), ("writing", 5)):
+        assert len(result[what]) == num and all(row["wall_ms"] > 0 and row["times_ours"]["median"] > 0 for row in result[what])
+
+
 # ----------------------------------------------------------------------------------------------------------- conversion
 
 

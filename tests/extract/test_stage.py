@@ -252,6 +252,26 @@ def test_workers_and_batches_change_no_byte(corpus: Path, wanted: str) -> None:
         shutil.rmtree(corpus / NAME)
 
 
+def test_sizes_that_are_no_lengths_change_no_byte(corpus: Path, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens of a text do not grow with its duration, and may be none: arrays lie in the corpus's order all the same."""
+    monkeypatch.setattr(CountingExtractor, "size", lambda self, item: float(int(item.id[1:]) * 7 % 5))
+    for batch in (1.0, 3.0, 7.0, 1e6):
+        counted(corpus, batch=batch)
+        assert hash_of_folder(corpus / NAME) == wanted
+        shutil.rmtree(corpus / NAME)
+
+
+def test_what_has_no_size_is_a_failed_row(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(self: CountingExtractor, item: Any) -> float:
+        if item.id == "u0005":
+            raise ValueError("a text that no tokenizer can read")
+        return 1.0
+
+    monkeypatch.setattr(CountingExtractor, "size", size)
+    assert counted(corpus)["ledger"]["failed"] == 1
+    assert statuses(corpus)["u0005"] == ("failed", "ValueError: a text that no tokenizer can read")
+
+
 @pytest.mark.slow
 def test_a_real_encoder_gives_the_same_bytes_from_two_workers(spoken: Spoken, tmp_path: Path) -> None:
     """Features of a random WavLM, with the batch that is given."""

@@ -151,16 +151,10 @@ def _write(corpus: Corpus, tasks: list[ExtractTask], open_tasks: list[ExtractTas
                      f"({format_size(int(per_hour))} an hour), about {format_duration(needed_s)} with {max(1, workers)} "
                      f"{'processes' if workers > 1 else 'process'}{' on a GPU' if on_gpu else ''}")
             check_room(Path(some.folder), num_bytes, "store less: dtype=float16, another layer, or units instead of features")
-    done_s, started = 0.0, time.monotonic()
-    with progress("extracting", total_s, "s of speech") as report:
-        if is_here:  # one process: it can say how far it is within a shard
-            for task in open_tasks:
-                extract_shard(task, lambda within_s, done_s=done_s: report(done_s + within_s))
-                done_s += seconds_of[task.shard]
-        else:
-            for number, facts in runner.run(extract_shard, open_tasks):
-                done_s += seconds_of[open_tasks[number].shard]
-                report(done_s, f"{open_tasks[number].shard}: {facts[OK]} utterances")
+    started = time.monotonic()
+    try:
+        _run(open_tasks, seconds_of, None if is_here else runner)
+    finally:
         remove_temporaries(Path(some.folder))  # of workers that were killed
     if open_tasks:
         took_s = time.monotonic() - started
@@ -169,6 +163,20 @@ def _write(corpus: Corpus, tasks: list[ExtractTask], open_tasks: list[ExtractTas
         log.info(f"measured: {format_size(num_bytes)} ({format_size(int(num_bytes / max(total_s, 1e-9) * 3600))} an hour), "
                  f"{format_duration(took_s)}, {total_s / max(took_s, 1e-9):,.0f} times as fast as it is spoken")
     return dict(spec["spec"])
+
+
+def _run(tasks: list[ExtractTask], seconds_of: Mapping[str, float], runner: Runner | None) -> None:
+    """Every shard, in this process where there is no runner: it can say how far it is within one."""
+    done_s = 0.0
+    with progress("extracting", sum(seconds_of[task.shard] for task in tasks), "s of speech") as report:
+        if runner is None:
+            for task in tasks:
+                extract_shard(task, lambda within_s, done_s=done_s: report(done_s + within_s))
+                done_s += seconds_of[task.shard]
+            return
+        for number, facts in runner.run(extract_shard, tasks):
+            done_s += seconds_of[tasks[number].shard]
+            report(done_s, f"{tasks[number].shard}: {facts[OK]} utterances")
 
 
 def _device(config: ExtractConfig) -> tuple[bool, int]:

@@ -64,7 +64,7 @@ def of_model(model: str, audio: Path, text: Path) -> tuple[np.ndarray, np.ndarra
     from utterloom.text.normalisers import normaliser
 
     emitter = CTCEmitter.open(model)
-    log_probs, _ = emissions_of(audio, emitter)
+    log_probs, _, _ = emissions_of(audio, emitter)
     if emitter.shift is not None:
         log_probs = log_probs + emitter.shift
     words = script_of(text.read_text(encoding="utf-8"), normaliser(emitter.view or "basic").rewrite).spoken

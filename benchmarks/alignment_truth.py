@@ -27,9 +27,6 @@ from alignment_corpus import DATA, HELD_OUT_DIGIT_SPEAKER, read_tsv
 
 VOICES = ("m6", "aunty", "m5", "f3", "Nguyen")  # the demo's dev and test voices
 ACCENTS = ("en-us", "en-gb")
-QUIET_DB = 40.0  # below the level of loud speech
-LONGEST_CLOSURE_S = 0.06
-LONGEST_TOUCH_S = 0.4  # a longer gap is a pause, however loud
 WITHIN_S = 0.5
 SENTENCES = (
     "The old farmer carried two baskets of pears to the market before sunrise.",
@@ -180,7 +177,7 @@ def read_timed(folder: Path) -> list[Timed]:
 class Aligner:
     """Word times by any CTC model that `extract words` reads."""
 
-    def __init__(self, model: str, offset_s: float | None = None, by_energy: bool = False) -> None:
+    def __init__(self, model: str, offset_s: float = 0.0, by_energy: bool = True) -> None:
         import torch
 
         from utterloom.extract.alignment.words import Limits
@@ -189,13 +186,14 @@ class Aligner:
         torch.set_num_threads(1)
         self.emitter = CTCEmitter.open(model)
         self.limits = Limits(longest_word_s=1e9, least_score=0.0)  # every word counts, the doubtful ones too
-        self.offset_s = self.emitter.offset_ms / 1000 if offset_s is None else offset_s
+        self.offset_s = offset_s
         self.by_energy = by_energy
 
     def times(self, path: Path, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of each word in seconds, [words] each. Raises NoAlignmentError."""
         from utterloom.audio.decode import decode, to_mono
         from utterloom.audio.resample import resample
+        from utterloom.extract.alignment.borders import powers
         from utterloom.extract.alignment.text import script_of
         from utterloom.extract.alignment.words import align
 
@@ -205,54 +203,11 @@ class Aligner:
         log_probs = np.concatenate(list(emitter.pieces(heard)))
         scores = None if emitter.shift is None else log_probs + emitter.shift
         found = align(log_probs, script_of(" ".join(words), str), emitter.spelling, emitter.blank, emitter.grid, len(heard),
-                      emitter.sample_rate_hz, self.limits, (), self.offset_s, scores)
+                      emitter.sample_rate_hz, self.limits, (), self.offset_s, scores,
+                      powers(heard, emitter.sample_rate_hz) if self.by_energy else None)
         edges = np.array([[np.nan if edge is None else edge for edge in (word.start_sample, word.stop_sample)]
                           for word in found.words], dtype=float) / emitter.sample_rate_hz
-        starts, stops = edges[:, 0], edges[:, 1]
-        return by_energy(starts, stops, heard, emitter.sample_rate_hz) if self.by_energy else (starts, stops)
-
-
-def by_energy(starts_s: np.ndarray, stops_s: np.ndarray, samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """Borders sought around what the model says, [words] each.
-
-    A model that writes a mark between words lets it have the fading end of one and the soft beginning of the next, and lets the
-    first and the last letter beside a pause reach into it. So a word first loses what is quiet at its ends, then the gap between
-    two words is looked at: where something in it is quiet, words end and begin around that; else they touch where it is quietest.
-    A quiet moment too short for a pause is the closure of a stop, and belongs to the word that it opens.
-    """
-    hop = rate_hz // 200
-    power = np.mean(samples[:len(samples) // hop * hop].reshape(-1, hop) ** 2, axis=1)
-    level_db = 10 * np.log10(np.convolve(np.pad(power, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 1e-8)
-    first, last = (np.clip(np.rint(200 * edges_s).astype(int), 0, len(level_db)) for edges_s in (starts_s, stops_s))
-    starts, stops = starts_s.copy(), stops_s.copy()
-    quiet_t = np.zeros(len(level_db), dtype=bool)
-    for begin in range(0, len(level_db), 200):  # against the five seconds on either side
-        floor, loud = np.percentile(level_db[max(0, begin - 1000):begin + 1200], [1, 90])
-        quiet_t[begin:begin + 200] = level_db[begin:begin + 200] < min(max(loud - QUIET_DB, floor + 6.0), loud - 20.0)
-    pause = round(200 * LONGEST_CLOSURE_S)
-    for word in range(len(starts)):
-        sounds = first[word] + np.flatnonzero(~quiet_t[first[word]:last[word]])
-        if len(sounds) and sounds[0] - first[word] > pause:
-            first[word], starts[word] = sounds[0], sounds[0] / 200
-        if len(sounds) and last[word] - sounds[-1] - 1 > pause:
-            last[word], stops[word] = sounds[-1] + 1, (sounds[-1] + 1) / 200
-    for word in range(len(starts) + 1):
-        left = last[word - 1] if word else 0
-        right = max(left, first[word]) if word < len(starts) else len(level_db)
-        quiet = left + np.flatnonzero(quiet_t[left:right])
-        if len(quiet):
-            end, begin = quiet[0] / 200, (quiet[-1] + 1) / 200
-            if 0 < word < len(starts) and begin - end <= LONGEST_CLOSURE_S:
-                begin = end
-        elif 0 < word < len(starts) and 0 < right - left <= 200 * LONGEST_TOUCH_S:
-            end = begin = (left + int(level_db[left:right].argmin()) + 0.5) / 200
-        else:
-            continue
-        if word:
-            stops[word - 1] = end
-        if word < len(starts):
-            starts[word] = begin
-    return starts, stops
+        return edges[:, 0], edges[:, 1]
 
 
 def word_errors_s(aligner: Aligner, items: list[Timed]) -> tuple[np.ndarray, np.ndarray]:
@@ -319,8 +274,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="whatever `extract words model=` takes")
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/out/alignment-truth"), help="where the truth is made")
-    parser.add_argument("--offset-ms", type=float, default=None, help="taken from every time, instead of the model's own")
-    parser.add_argument("--by-energy", action="store_true", help="seek borders in the gaps between words")
+    parser.add_argument("--offset-ms", type=float, default=0.0, help="taken from every time")
+    parser.add_argument("--as-the-model-says", action="store_true", help="borders=model: not sought in the sound")
     parser.add_argument("--no-long", action="store_true", help="only the table of words")
     arguments = parser.parse_args()
     made = {"espeak": make_espeak, "digits-heard": lambda folder: make_digits(folder, True),
@@ -328,7 +283,7 @@ def main() -> None:
     for name, make in made.items():
         if not (arguments.folder / name / "words.tsv").exists():
             make(arguments.folder / name)
-    aligner = Aligner(arguments.model, None if arguments.offset_ms is None else arguments.offset_ms / 1000, arguments.by_energy)
+    aligner = Aligner(arguments.model, arguments.offset_ms / 1000, not arguments.as_the_model_says)
     print("| words | count | onset, median ms | 95 % | bias | end, median ms | 95 % | bias |\n|---|---|---|---|---|---|---|---|")
     speech = DATA / "ljspeech_lj001"
     lines = read_timed(speech)

@@ -99,20 +99,3 @@ def test_the_reference_of_ljspeech_is_matched_by_words() -> None:
     long = items["LJ001-0001-0032_long"]
     segments = list(alignment_truth._words_of_segments(alignment_corpus.DATA / "ljspeech_lj001", long))
     assert len(segments) == 32 and segments[-1][1] == len(long.words)
-
-
-@pytest.mark.parametrize(("levels", "second_s", "expected"), [
-    ([(1.0, 0.40), (0.0, 0.20), (1.0, 0.40)], 0.66, (0.40, 0.60)),
-    ([(1.0, 0.40), (0.0, 0.05), (1.0, 0.55)], 0.50, (0.40, 0.40)),
-    ([(1.0, 0.40), (0.05, 0.03), (1.0, 0.57)], 0.50, (0.415, 0.415)),
-    ([(1.0, 0.30), (0.5, 0.50), (1.0, 0.20)], 0.80, (0.35, 0.80)),
-], ids=["a pause", "a closure belongs to the word that it opens", "words touch where it is quietest", "loud and long: not sought"])
-def test_borders_are_sought_in_the_gap(
-    levels: list[tuple[float, float]], second_s: float, expected: tuple[float, float]
-) -> None:
-    """Stretches of (level, seconds); the model says that the first word ends at 0.35 s and the second begins at `second_s`."""
-    rng = np.random.default_rng(0)
-    sound = np.concatenate([level * rng.choice([-0.3, 0.3], int(16_000 * length_s)) for level, length_s in levels])
-    starts, stops = alignment_truth.by_energy(np.array([0.0, second_s]), np.array([0.35, 1.0]), sound, 16_000)
-    assert (stops[0], starts[1]) == pytest.approx(expected, abs=0.011)
-    assert starts[0] == 0.0 and stops[1] == 1.0

@@ -29,7 +29,7 @@ TONES_HZ = {letter: 400.0 + 300.0 * number for letter, number in LETTERS.items()
 class Tones:
     """Hears which of the letters' tones a frame has, or none of them (the blank)."""
 
-    sample_rate_hz, grid, blank, view, shift, offset_ms = RATE_HZ, FrameGrid(RATE_HZ, 320), 0, None, None, 0.0
+    sample_rate_hz, grid, blank, view, shift = RATE_HZ, FrameGrid(RATE_HZ, 320), 0, None, None
     spelling = Letters()
 
     def pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
@@ -104,13 +104,14 @@ def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A recording read in blocks of a few seconds has the frames of one that is read at once."""
     samples, _ = say(lines_of(20))
     soundfile.write(tmp_path / "talk.wav", samples, RATE_HZ)
-    whole, duration_s = emissions_of(tmp_path / "talk.wav", Tones())
+    whole, power_t, duration_s = emissions_of(tmp_path / "talk.wav", Tones())
     assert len(whole) == len(samples) // 320 and duration_s == len(samples) / RATE_HZ
     for block_s, margin_s in ((3, 1), (2, 1), (7, 2)):
         monkeypatch.setattr(align_module, "BLOCK_S", block_s)
         monkeypatch.setattr(align_module, "MARGIN_S", margin_s)
-        parts, _ = emissions_of(tmp_path / "talk.wav", Tones())
+        parts, power, _ = emissions_of(tmp_path / "talk.wav", Tones())
         np.testing.assert_allclose(parts, whole, atol=1e-6)
+        np.testing.assert_allclose(power, power_t, atol=1e-9)
 
 
 def test_what_the_text_lacks_and_what_nobody_says(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         aligned(tmp_path, lines, " \n")
     with pytest.raises(SourceError, match="no words that are spoken"):
         aligned(tmp_path, lines, "– … !")
-    with pytest.raises(SourceError, match="nothing of the text seems to be said|cannot be aligned"):
+    with pytest.raises(SourceError, match=r"nothing of the text seems to be said|cannot be aligned"):
         aligned(tmp_path, ["a"] * 3, "\n".join(lines_of(30, seed=9, words=9)))
     config = compose(AlignConfig, [])
     with pytest.raises(SourceError, match="there is no text at"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,7 +78,7 @@ def test_words_without_tokens_share_the_gap_and_are_called_estimated(text: str) 
     assert kinds["42"] == ESTIMATED and kinds["ab"] == kinds["cd"] == ALIGNED
     timed = [(word.start_sample, word.stop_sample) for word in found.words if word.start_sample is not None]
     assert all(start is not None and stop is not None and start < stop for start, stop in timed)
-    assert all(before[1] <= after[0] for before, after in zip(timed, timed[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(timed))
     assert all(word.score is None for word in found.words if word.kind != ALIGNED)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,7 @@ from utterloom.core.errors import AudioError, SourceError
 from utterloom.core.log import log
 from utterloom.core.progress import progress
 from utterloom.core.timing import format_duration
+from utterloom.extract.alignment.borders import LEVELS_HZ, powers
 from utterloom.extract.alignment.text import Group, Script, script_of
 from utterloom.text.normalisers import normaliser
 
@@ -61,8 +62,10 @@ class AlignConfig(Config):
     nobody says: squeezed into less time than anybody speaks in"""
     longest_word_s: float = Field(3.0, gt=0)
     """a word longer than this is not believed"""
-    offset_ms: float | None = None
-    """how late the model is: taken from every border; by default what a model of ours says of itself, or 0"""
+    offset_ms: float = 0.0
+    """how late the model is: taken from every border"""
+    borders: Literal["energy", "model"] = "energy"
+    """words begin and end where the sound around what the model says is quiet, or quietest; or just where the model says"""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,12 @@ def align(audio: Path, text: Path, model: str, out: Path, config: AlignConfig, w
     script = script_of(raw, view.rewrite)
     if not script.spoken:
         raise SourceError(f"{text} holds no words that are spoken", f"as the text view {view.view} reads it")
-    log_probs_tv, duration_s = emissions_of(audio, emitter)
+    log_probs_tv, power_t, duration_s = emissions_of(audio, emitter)
     rate_hz = emitter.sample_rate_hz
     units = _units(raw, script)
     limits = Limits(config.longest_word_s, config.least_score)
-    offset_s = (config.offset_ms if config.offset_ms is not None else emitter.offset_ms) / 1000
-    found = _aligned(log_probs_tv, script, units, emitter, round(duration_s * rate_hz), config, limits, offset_s)
+    heard = _Heard(log_probs_tv, round(duration_s * rate_hz), power_t if config.borders == "energy" else None)
+    found = _aligned(heard, script, units, emitter, config, limits)
     pieces = [piece for unit in found.units for piece in _cut(unit, rate_hz, config.longest_s)]
     segments = _segments(audio.stem, pieces, rate_hz, duration_s, config.edge_s)
     timed = [TimedWord(word.text, word.start_sample / rate_hz, word.stop_sample / rate_hz,
@@ -149,10 +152,13 @@ def _emitter(model: str, config: AlignConfig) -> Any:
 # --- emissions of a recording -----------------------------------------------------------------------------------------
 
 
-def emissions_of(audio: Path, emitter: Any) -> tuple[np.ndarray, float]:
-    """Log-probabilities float32 [t, v] of a recording of any length, read a block at a time, and how long it is in seconds."""
+def emissions_of(audio: Path, emitter: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of a recording of any length, read a block at a time: log-probabilities float32 [t, v], its power every 5 ms, and how long it
+    is in seconds."""
     hop, rate_hz = emitter.grid.hop_samples, emitter.sample_rate_hz
     parts: list[np.ndarray] = []
+    power: list[np.ndarray] = []
+    so_far = 0
     try:
         with open_recording(audio) as recording:
             total = recording.count()
@@ -167,6 +173,8 @@ def emissions_of(audio: Path, emitter: Any) -> tuple[np.ndarray, float]:
                     frames = np.concatenate(found) if found else np.empty((0, 0), np.float32)
                     wanted = frames[done - first:] if is_last else frames[done - first:_frames_until(start_s, rate_hz, hop) - first]
                     parts += [wanted] if len(wanted) else []
+                    power.append(powers(samples[so_far - start_s * rate_hz:], rate_hz))
+                    so_far += len(power[-1]) * (rate_hz // LEVELS_HZ)
                     done += len(wanted)
                     report(min(duration_s, done * hop / rate_hz))
     except AudioError as error:
@@ -175,7 +183,7 @@ def emissions_of(audio: Path, emitter: Any) -> tuple[np.ndarray, float]:
         raise SourceError(f"{audio} cannot be read: {error.strerror or error}") from None
     if not parts:
         raise SourceError(f"{audio} is too short for the model: {total} samples give no frame")
-    return np.concatenate(parts), duration_s
+    return np.concatenate(parts), np.concatenate(power), duration_s
 
 
 def _frames_until(start_s: int, rate_hz: int, hop: int) -> int:
@@ -246,12 +254,21 @@ class _Found:
     is_proved: bool
 
 
-def _aligned(log_probs_tv: np.ndarray, script: Script, units: list[_Unit], emitter: Any, num_samples: int, config: AlignConfig,
-             limits: Any, offset_s: float) -> _Found:
+@dataclass(frozen=True)
+class _Heard:
+    """A recording: its emissions, its length at the model's rate, and its power every 5 ms where borders are sought in it."""
+
+    log_probs_tv: np.ndarray
+    num_samples: int
+    power_t: np.ndarray | None
+
+
+def _aligned(heard: _Heard, script: Script, units: list[_Unit], emitter: Any, config: AlignConfig, limits: Any) -> _Found:
     """Align; take out utterances that nobody says; align again."""
     from utterloom.extract.alignment.viterbi import NoAlignmentError
     from utterloom.extract.alignment.words import align as align_words
 
+    log_probs_tv = heard.log_probs_tv
     scores_tv = None if emitter.shift is None else log_probs_tv + emitter.shift
     left_out: list[tuple[str, float]] = []
     for round_number in range(ROUNDS):
@@ -259,8 +276,8 @@ def _aligned(log_probs_tv: np.ndarray, script: Script, units: list[_Unit], emitt
         stars = borders if config.star else []
         log.info(f"aligning {len(part.spoken):,} words with {len(log_probs_tv):,} frames")
         try:
-            found = align_words(log_probs_tv, part, emitter.spelling, emitter.blank, emitter.grid, num_samples,
-                                emitter.sample_rate_hz, limits, stars, offset_s, scores_tv)
+            found = align_words(log_probs_tv, part, emitter.spelling, emitter.blank, emitter.grid, heard.num_samples,
+                                emitter.sample_rate_hz, limits, stars, config.offset_ms / 1000, scores_tv, heard.power_t)
         except NoAlignmentError as error:
             raise SourceError(f"the text cannot be aligned with the recording: {error}", WHOSE_TEXT) from None
         said, at = [], 0

@@ -105,8 +105,10 @@ class WordsConfig(ExtractConfig):
     """the text view that says how words are spoken (numbers spelled out); by default the model's own, or else the corpus's"""
     star: bool = False
     """let speech that the text lacks stand before, after and between words"""
-    offset_ms: float | None = None
-    """how late the model is: taken from every border; by default what a model of ours says of itself, or 0"""
+    offset_ms: float = 0.0
+    """how late the model is: taken from every border"""
+    borders: Literal["energy", "model"] = "energy"
+    """words begin and end where the sound around what the model says is quiet, or quietest; or just where the model says"""
     chunk_s: float = Field(30.0, gt=0)
     """audio longer than this goes through in overlapping pieces"""
     overlap_s: float = Field(3.0, ge=0)

@@ -56,9 +56,8 @@ class CTCEmitter:
     """
 
     def __init__(self, encoder: SpeechEncoder, head: tuple[Tensor, Tensor], spelling: Spelling, blank: int, view: str | None,
-                 shift: np.ndarray | None = None, offset_ms: float = 0.0) -> None:
+                 shift: np.ndarray | None = None) -> None:
         self.encoder, self._head, self.spelling, self.blank, self.view, self.shift = encoder, head, spelling, blank, view, shift
-        self.offset_ms = offset_ms
         self.grid, self.sample_rate_hz = encoder.grid, encoder.sample_rate_hz
 
     @classmethod

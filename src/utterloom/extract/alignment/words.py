@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from utterloom.core.timing import FrameGrid
+from utterloom.extract.alignment.borders import by_energy
 from utterloom.extract.alignment.text import Script
 from utterloom.extract.alignment.viterbi import NoAlignmentError, Path, align_tokens
 from utterloom.models.emissions import Spelling
@@ -72,12 +74,14 @@ class _Sequence:
 
 
 def align(log_probs_tv: np.ndarray, script: Script, spelling: Spelling, blank: int, grid: FrameGrid, num_samples: int, rate_hz: int,
-          limits: Limits, stars: Sequence[int] = (), offset_s: float = 0.0, scores_tv: np.ndarray | None = None) -> Aligned:
+          limits: Limits, stars: Sequence[int] = (), offset_s: float = 0.0, scores_tv: np.ndarray | None = None,
+          power_t: np.ndarray | None = None) -> Aligned:
     """Emissions of a stretch of audio and its text → words with times.
 
     `stars` are places between spoken words (0: before the first) where speech may stand that the text lacks. `offset_s` is taken
     from every border: how late the model is. `scores_tv`, where given, is what the path is sought in (a model's scores without its
-    prior), and `log_probs_tv` what words are scored by. Raises NoAlignmentError.
+    prior), and `log_probs_tv` what words are scored by. With `power_t`, as `borders.powers` gives it, borders are sought in the
+    sound around what the model says. Raises NoAlignmentError.
     """
     sought = log_probs_tv if scores_tv is None else scores_tv
     star = sought.shape[1]
@@ -96,6 +100,8 @@ def align(log_probs_tv: np.ndarray, script: Script, spelling: Spelling, blank: i
     starts, stops = sample(path.start_frame), sample(path.stop_frame)
     spoken = _spoken(script.spoken, sequence, starts, stops, log_scores, path.stop_frame - path.start_frame)
     words = _written(script, spoken)
+    if power_t is not None:
+        words = _in_sound(words, power_t, num_samples, rate_hz)
     words = _estimated(words, num_samples)
     words = [_judged(word, limits, rate_hz) for word in words]
     frames = sum(one[3] for one in spoken if one is not None)
@@ -187,6 +193,25 @@ def _written(script: Script, spoken: Sequence[_Spoken | None]) -> list[AlignedWo
         words += [AlignedWord(word.text, word.first_char, word.stop_char, left, right, score, ESTIMATED)
                   for word, left, right in zip(members, edges[:-1], edges[1:], strict=True)]
     return words
+
+
+def _in_sound(words: list[AlignedWord], power_t: np.ndarray, num_samples: int, rate_hz: int) -> list[AlignedWord]:
+    """Borders moved to where the sound says that words begin and end; what is estimated between two words keeps them apart."""
+    timed = [number for number, word in enumerate(words) if word.start_sample is not None]
+    starts, stops = (np.array([getattr(words[number], name) for number in timed], float) / rate_hz
+                     for name in ("start_sample", "stop_sample"))
+    may_touch = np.array([True] + [not any(word.kind == ESTIMATED for word in words[left + 1:right])
+                                   for left, right in pairwise(timed)] + [True])
+    found = list(words)
+    for number, *edges in zip(timed, *by_energy(starts, stops, power_t, may_touch), strict=True):
+        start, stop = (int(np.clip(round(edge * rate_hz), 0, num_samples)) for edge in edges)
+        chars = [(char, max(start, first), min(stop, last)) for char, first, last in words[number].chars]
+        if chars:  # the first and the last go with their word
+            chars[0] = (chars[0][0], start, chars[0][2])
+            chars[-1] = (chars[-1][0], chars[-1][1], stop)
+        found[number] = replace(words[number], start_sample=start, stop_sample=stop,
+                                chars=tuple((char, first, max(first, last)) for char, first, last in chars))
+    return found
 
 
 def _shares(start: int, stop: int, sizes: Sequence[int]) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 from utterloom.annotations import TimedWord, read_words
 from utterloom.core.artifact import fingerprint, sha256_of
 from utterloom.core.errors import ConfigError, CorpusError, SourceError
+from utterloom.extract.alignment.borders import powers
 from utterloom.extract.alignment.text import Script, script_of
 from utterloom.extract.config import WordsConfig
 from utterloom.extract.contract import Extractor, Item, Plan
@@ -80,11 +81,11 @@ class Aligner:
         self.sample_rate_hz: int | None = self.emitter.sample_rate_hz
         self.view = _view(config.view, self.emitter.view, corpus)
         self.limits = Limits(config.longest_word_s, config.least_score)
-        self.offset_s = (config.offset_ms if config.offset_ms is not None else self.emitter.offset_ms) / 1000
+        self.offset_s = config.offset_ms / 1000
         grid = self.emitter.grid
         self.spec = LayerSpec("words", {
             "source": "forced alignment", "model": config.model, "view": self.view.view, "frame_ms": 1000 * grid.frame_s,
-            "offset_ms": 1000 * self.offset_s})
+            "offset_ms": config.offset_ms, "borders": config.borders})
 
     def size(self, item: Item) -> float:
         """Seconds."""
@@ -106,9 +107,10 @@ class Aligner:
             return LayerRow(EMPTY, "no text: the utterance has no transcript" if item.text is None else "no text: it has no words")
         stars = range(len(script.spoken) + 1) if self.config.star else ()
         scores = None if self.emitter.shift is None else log_probs_tv + self.emitter.shift
+        power_t = powers(_samples(item), self.emitter.sample_rate_hz) if self.config.borders == "energy" else None
         try:
             found = align(log_probs_tv, script, self.emitter.spelling, self.emitter.blank, self.emitter.grid, item.num_samples,
-                          item.sample_rate_hz, self.limits, stars, self.offset_s, scores)
+                          item.sample_rate_hz, self.limits, stars, self.offset_s, scores, power_t)
         except NoAlignmentError as error:
             return LayerRow.failed(f"not alignable: {error}")
         doubted = [word for word in found.words if word.kind == IMPLAUSIBLE]

@@ -171,7 +171,7 @@ def kill_until_done(files: Path, out: Path, draws: random.Random, most_kills: in
 
 
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    files = make_files(tmp_path / "frames", 60_000, 64)
+    files = make_files(tmp_path / "frames", 24_000, 64)
     process = start(files, tmp_path / "whole")
     assert process.wait() == 0
     kills, _ = kill_until_done(files, tmp_path / "killed", random.Random(0), most_kills=2)

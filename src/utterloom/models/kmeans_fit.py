@@ -24,9 +24,10 @@ from utterloom.core.progress import Reporter, progress
 BLOCK_FRAMES = 2048
 SAMPLE_BYTES = 256 << 20
 SAMPLE_FRAMES_A_CLUSTER = 256
-START_FRAMES_A_CLUSTER, LEAST_START_FRAMES = 30, 10_000
-START_DIRECTIONS = 64
-TRIED_PASSES, MOST_SAMPLE_PASSES = 5, 50
+LEAST_START_FRAMES = 10_000
+LEAST_START_FRAMES_A_CLUSTER, MOST_START_FRAMES_A_CLUSTER = 10, 30
+START_PRODUCTS = 10**11  # about ten seconds, for spreading centroids over more frames than the least
+TRIED_PASSES, MOST_SAMPLE_PASSES, SAMPLE_TOLERANCE = 5, 50, 1e-4
 STATE = "state.npz"
 
 
@@ -235,6 +236,7 @@ def _begin(source: FrameSource, clusters: int, seed: int, tolerance: float, samp
     """k-means of a sample in memory: some starts, the best of which goes on."""
     draws = np.random.default_rng([seed, clusters])
     sample = _sample(source, clusters, sample_frames, draws)
+    tolerance = max(tolerance, SAMPLE_TOLERANCE)
     best = _lloyd(sample, _spread(sample, clusters, draws), tolerance, TRIED_PASSES)
     for _ in range(1, starts):
         other = _lloyd(sample, _spread(sample, clusters, draws), tolerance, TRIED_PASSES)
@@ -290,21 +292,20 @@ def _sample(source: FrameSource, clusters: int, wanted: int | None, draws: np.ra
 
 def _spread(sample: np.ndarray, clusters: int, draws: np.random.Generator) -> np.ndarray:
     """Greedy k-means++: each next centroid is, of some frames drawn as likely as they are far from those there are, the one that
-    leaves the others nearest. Wide frames are compared by 64 random directions, which keep distances. float32 [clusters, dim]."""
+    leaves the others nearest. float32 [clusters, dim]."""
     from utterloom.models import kmeans_kernels as kernels
     from utterloom.models.kmeans_nearest import as_float32
 
-    num = min(len(sample), max(START_FRAMES_A_CLUSTER * clusters, LEAST_START_FRAMES))
-    members = as_float32(sample[np.sort(draws.choice(len(sample), num, replace=False))])
-    seen = members
-    if members.shape[1] > 2 * START_DIRECTIONS:
-        directions = draws.standard_normal((members.shape[1], START_DIRECTIONS), np.float32)
-        seen = np.empty((num, START_DIRECTIONS), np.float32)
-        kernels.project(members, directions, seen)
-    chosen = [int(draws.integers(num))]
-    nearest, lowered = np.full(num, np.float32(np.inf)), np.empty(num, np.float32)
-    kernels.add_up_distances(seen, seen[chosen[0]], nearest, nearest)
     tries = 2 + int(np.log(clusters))
+    affordable = START_PRODUCTS // (clusters * tries * sample.shape[1])
+    least = max(LEAST_START_FRAMES, LEAST_START_FRAMES_A_CLUSTER * clusters)
+    num = min(len(sample), max(least, min(MOST_START_FRAMES_A_CLUSTER * clusters, affordable)))
+    members = as_float32(sample[np.sort(draws.choice(len(sample), num, replace=False))])
+    chosen = [int(draws.integers(num))]
+    lowered, totals = np.empty((tries, num), np.float32), np.empty(tries)
+    nearest = np.full(num, np.float32(np.inf))
+    kernels.add_up_distances(members, members[chosen], nearest, lowered[:1], totals[:1])
+    nearest[:] = lowered[0]
     with progress("spreading", clusters, "centroids") as report:
         while len(chosen) < clusters:
             reached = np.cumsum(nearest, dtype=np.float64)
@@ -312,15 +313,10 @@ def _spread(sample: np.ndarray, clusters: int, draws: np.random.Generator) -> np
                 candidates = np.minimum(np.searchsorted(reached, draws.random(tries) * reached[-1], side="right"), num - 1)
             else:  # all that is left is there already
                 candidates = draws.integers(num, size=1)
-            best: tuple[float, int, np.ndarray] | None = None
-            for candidate in candidates:
-                left = kernels.add_up_distances(seen, seen[candidate], nearest, lowered)
-                if best is None or left < best[0]:
-                    best = left, int(candidate), lowered.copy()
-            assert best is not None
-            chosen.append(best[1])
-            nearest = best[2]
+            few = len(candidates)
+            kernels.add_up_distances(members, members[candidates], nearest, lowered[:few], totals[:few])
+            best = int(totals[:few].argmin())
+            chosen.append(int(candidates[best]))
+            nearest[:] = lowered[best]
             report(len(chosen))
     return members[chosen]
-
-

@@ -187,21 +187,13 @@ def add_up(frames: np.ndarray, labels: np.ndarray, distances: np.ndarray, sums: 
 
 
 @njit(cache=True, nogil=True)
-def add_up_distances(frames: np.ndarray, frame: np.ndarray, nearest_so_far: np.ndarray, lowered: np.ndarray) -> float:
-    """`lowered` [n]: the squared distance of each frame to the nearest, were `frame` among them; returns their sum in float64."""
-    total = 0.0
+def add_up_distances(frames: np.ndarray, candidates: np.ndarray, nearest_so_far: np.ndarray, lowered: np.ndarray,
+                     totals: np.ndarray) -> None:
+    """`lowered` [candidates, n]: the squared distance of each frame to the nearest, were that candidate among them; `totals`
+    [candidates] their sums in float64."""
+    totals[:] = 0.0
     for i in range(frames.shape[0]):
-        lowered[i] = min(nearest_so_far[i], _distance(frames[i], frame))
-        total += np.float64(lowered[i])
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def project(frames: np.ndarray, directions: np.ndarray, projected: np.ndarray) -> None:
-    """frames [n, d] onto `directions` [d, p] → [n, p]: as BLAS does, but the same however many threads there are."""
-    for i in range(frames.shape[0]):
-        projected[i] = np.float32(0)
-        for j in range(frames.shape[1]):
-            value = frames[i, j]
-            for p in range(directions.shape[1]):
-                projected[i, p] += value * directions[j, p]
+        for c in range(candidates.shape[0]):
+            value = min(nearest_so_far[i], _distance(frames[i], candidates[c]))
+            lowered[c, i] = value
+            totals[c] += np.float64(value)

@@ -166,8 +166,9 @@ def kill_until_done(files: Path, out: Path, draws: random.Random, most_kills: in
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-        with np.load(state) as saved:
-            passes.add(int(saved["place"][0]))
+        if state.exists():  # else it was finishing
+            with np.load(state) as saved:
+                passes.add(int(saved["place"][0]))
 
 
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_kills_of_a_fit(tmp_path: Path) -> None:
-    files = make_files(tmp_path / "frames", 200_000, 64)
+    files = make_files(tmp_path / "frames", 24_000, 64)
     process = start(files, tmp_path / "whole")
     assert process.wait() == 0
     kills, passes = kill_until_done(files, tmp_path / "killed", random.Random(1), most_kills=20)

@@ -271,7 +271,7 @@ def _sample(source: FrameSource, clusters: int, wanted: int | None, draws: np.ra
     if wanted is None:
         wanted = max(clusters, min(SAMPLE_FRAMES_A_CLUSTER * clusters, SAMPLE_BYTES // (2 * source.dim)))
     chosen = np.sort(draws.choice(total, min(total, max(wanted, clusters)), replace=False, shuffle=False))
-    drawn, first = [], 0
+    sample, drawn, first = np.empty((len(chosen), source.dim), np.float16), 0, 0  # filled in place: twice the sample is too much
     with progress("reading", float(total), "frames") as report:
         for part, count in enumerate(source.counts):
             start = first
@@ -279,15 +279,18 @@ def _sample(source: FrameSource, clusters: int, wanted: int | None, draws: np.ra
             for frames in _blocks(source, part) if len(inside) else ():
                 here = inside[np.searchsorted(inside, start):np.searchsorted(inside, start + len(frames))] - start
                 picked = frames[here]
-                drawn.append(picked[np.isfinite(picked).all(axis=1)])
+                picked = picked[np.isfinite(picked).all(axis=1)]
+                if picked.dtype != sample.dtype and sample.dtype == np.float16:
+                    sample = sample.astype(np.float32)
+                sample[drawn:drawn + len(picked)] = picked
+                drawn += len(picked)
                 start += len(frames)
                 report(float(start))
             first += count
-    sample = np.concatenate(drawn)
-    if len(sample) < clusters:
-        raise SourceError(f"of {len(chosen):,} frames drawn to start on {len(sample):,} are finite; they cannot make {clusters:,} "
+    if drawn < clusters:
+        raise SourceError(f"of {len(chosen):,} frames drawn to start on {drawn:,} are finite; they cannot make {clusters:,} "
                           "clusters", "extract the features again, in float32, or draw more: sample_frames=…")
-    return sample
+    return sample[:drawn]
 
 
 def _spread(sample: np.ndarray, clusters: int, draws: np.random.Generator) -> np.ndarray:

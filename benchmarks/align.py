@@ -21,24 +21,22 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
-import json
 import multiprocessing
-import platform
 import resource
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from board import circumstances, deliver, markdown_table, note, say_circumstances
 
 FRAME_S, CHARACTERS_S, VOCABULARY, WRONG = 0.02, 15, 30, 0.05
 LENGTHS_S = (30, 600, 3600, 10_800)
 TURNS_S = 6.0  # of each contender, three turns at least
 OURS, TABLE, TORCHAUDIO, SEGMENTATION = "utterloom", "NumPy, the whole table", "torchaudio forced_align", "ctc-segmentation"
-PACKAGES = ("utterloom", "numba", "numpy", "ctc-segmentation", "torchaudio")
+PACKAGES = ["utterloom", "numba", "numpy", "ctc-segmentation", "torchaudio"]
 Aligned = tuple[float | None, list[int] | None]  # score, start frames
 
 
@@ -197,14 +195,22 @@ def check(rows: dict[str, dict[str, Any]]) -> list[str]:
     return found
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+def text_of(result: dict[str, Any]) -> str:
+    """The tables, for people."""
+    lines = []
+    for length_s, found in result["results"].items():
+        rows = found["rows"]
+        own = rows[OURS]
+        lines += [f"{length_s} s of speech, {own.get('frames', 0):,} frames, {own.get('tokens', 0):,} tokens", ""]
+        cells = [["aligner", "× real time", "seconds", "MB", "ours over it"]]
+        for name, row in rows.items():
+            if "skipped" in row:
+                cells.append([f"{name}: {row['skipped']}", "–", "–", "–", "–"])
+            else:
+                over = f"{row['seconds'] / own['seconds']:.2f}" if "seconds" in own else "–"
+                cells.append([name, f"{row['real_time']:,.0f}", f"{row['seconds']:.4f}", f"{row['memory_mb']:,.0f}", over])
+        lines += [markdown_table(cells), "", *found["checks"], ""]
+    return "\n".join([*lines, say_circumstances(result)])
 
 
 def main() -> None:
@@ -215,39 +221,27 @@ def main() -> None:
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--text", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", type=Path, help="the JSON, to a file as well")
     asked = parser.parse_args()
     if (asked.model is None) != (asked.audio is None) or (asked.model is None) != (asked.text is None):
         parser.error("--model, --audio and --text go together")
     material = (asked.model, asked.audio, asked.text) if asked.model else None
     results = {}
+    result = circumstances(PACKAGES)
     for length_s in (int(part) for part in asked.lengths.split(",")):
         cells = (length_s / FRAME_S) * (2 * CHARACTERS_S * length_s)
         needed_gb = {TABLE: cells / 1e9, TORCHAUDIO: cells * 4 / 1e9 if length_s > 60 else 0.0}
         rows = {}
         for name in CONTENDERS:
+            note(f"{length_s} s: {name}")
             if needed_gb.get(name, 0.0) > asked.most_gb:
                 rows[name] = {"skipped": f"its table needs {needed_gb[name]:,.0f} GB"}
             else:
                 rows[name] = measured(name, length_s, material)
-        checks = check(rows)
-        results[length_s] = {"rows": {name: {key: value for key, value in row.items() if key != "starts"}
-                                      for name, row in rows.items()}, "checks": checks}
-        if not asked.json:
-            print(f"\n{length_s:,} s of speech, {rows[OURS].get('frames', 0):,} frames, {rows[OURS].get('tokens', 0):,} tokens")
-            print(f"  {'':<26}{'× real time':>14}{'seconds':>11}{'MB':>8}{'ours over it':>14}")
-            for name, row in rows.items():
-                if "skipped" in row:
-                    print(f"  {name:<26}{'–':>14}  {row['skipped']}")
-                else:
-                    ratio = row["seconds"] / rows[OURS]["seconds"] if "seconds" in rows[OURS] else float("nan")
-                    print(f"  {name:<26}{row['real_time']:>14,.0f}{row['seconds']:>11.4f}{row['memory_mb']:>8,.0f}{ratio:>14.2f}")
-            for line in checks:
-                print(f"  {line}")
-    told = {"results": results, "versions": versions(), "machine": platform.machine(), "load": os.getloadavg()[0]}
-    if asked.json:
-        print(json.dumps(told, indent=1))
-    else:
-        print(f"\nload average {told['load']:.1f}; " + ", ".join(f"{name} {number}" for name, number in told["versions"].items()))
+        results[str(length_s)] = {"checks": check(rows), "rows": {
+            name: {key: value for key, value in row.items() if key != "starts"} for name, row in rows.items()}}
+    result["results"] = results
+    deliver(result, asked.json, text_of(result), asked.save)
 
 
 if __name__ == "__main__":

@@ -126,9 +126,9 @@ def pack(
 
 
 def _complete_layer(incomplete: str) -> list[str]:
-    from utterloom.extract.extractors import EXTRACTORS
+    from utterloom.extract.extractors import extractor_names
 
-    return [name for name in EXTRACTORS if name.startswith(incomplete)]
+    return [name for name in extractor_names() if name.startswith(incomplete)]
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utterloom.core.config import Config, compose
-from utterloom.core.errors import ConfigError, did_you_mean
+from utterloom.core.errors import ConfigError, UtterloomError, did_you_mean
 
 Said = tuple[dict[str, Any], list[str]]
 
@@ -26,9 +26,8 @@ def schema(command: str) -> type[Config]:
     if command == "pack":
         from utterloom.pack.stage import PackConfig
         return PackConfig
-    from utterloom.extract.extractors import EXTRACTORS
-    if command in EXTRACTORS:
-        from utterloom.extract.extractors import extractor_schema
+    from utterloom.extract.extractors import extractor_names, extractor_schema
+    if command in extractor_names():
         return extractor_schema(command)
     if command == "units-fit":
         from utterloom.extract.fit import FitConfig
@@ -42,7 +41,7 @@ def schema(command: str) -> type[Config]:
     if command == "evaluate":
         from utterloom.evaluate.config import EvaluateConfig
         return EvaluateConfig
-    known = ["prepare", *EXPORTS, "pack", *EXTRACTORS, "units-fit", "align", "train", "evaluate"]
+    known = ["prepare", *EXPORTS, "pack", *extractor_names(), "units-fit", "align", "train", "evaluate"]
     raise ConfigError(f"{command!r} has no settings", did_you_mean(command, known))
 
 
@@ -172,8 +171,8 @@ def verify(artifact: Path) -> Said:
     whole. A layer may be named by itself."""
     from utterloom.core.artifact import kind_of
     from utterloom.core.progress import progress
-    from utterloom.shards.layers import KIND, Layer, layer_names
-    from utterloom.shards.reader import Corpus
+    from utterloom.shards.layers import CARD, KIND, Layer, layer_names
+    from utterloom.shards.reader import Corpus, Damage
     from utterloom.shards.reader import verify as look
 
     value: dict[str, Any]
@@ -183,11 +182,16 @@ def verify(artifact: Path) -> Said:
         damages = list(layers[0].damages())
     else:
         kind, corpus = "corpus", Corpus(artifact)
-        layers = [Layer(artifact / name) for name in layer_names(corpus)]
+        layers, unread = [], []
+        for name in layer_names(corpus):
+            try:
+                layers.append(Layer(artifact / name))
+            except UtterloomError as error:
+                unread.append(Damage(f"{name}/{CARD}", None, error.message))
         value = {kind: str(artifact), "shards": len(corpus.shards), "utterances": corpus.card["utterances"],
                  "layers": [layer.name for layer in layers]}
         with progress("verifying", len(corpus.shards) * (1 + len(layers)), "shards") as report:
-            damages = look(corpus, report)
+            damages = [*look(corpus, report), *unread]
             for number, layer in enumerate(layers, start=1):
                 damages += layer.damages(corpus)
                 report(len(corpus.shards) * (1 + number))

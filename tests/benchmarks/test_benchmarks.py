@@ -56,6 +56,17 @@ def test_the_board_without_peers() -> None:
     assert [claim["mode"] for claim in board["claims"]] == ["bytes", "decoded"]
 
 
+def test_alignment_is_timed_and_its_paths_compared() -> None:
+    found = run("align.py", "--lengths", "4")["results"]["4"]
+    assert found["rows"]["utterloom"]["real_time"] > 0 and found["rows"]["NumPy, the whole table"]["real_time"] > 0
+    assert any("scores equal" in line and ", 0 of" in line for line in found["checks"])
+
+
+def test_units_are_assigned_and_compared() -> None:
+    board = run("units.py", "assign", "--materials", "noise", "--units", "20", "--frames", "500", "--rounds", "1")
+    assert "scikit-learn" in json.dumps(board)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("webdataset") is None or find_spec("datasets") is None, reason="the peers are in the extra dev")
 def test_every_loader_is_on_the_board() -> None:

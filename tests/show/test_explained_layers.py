@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.show.woven import CODEBOOK, TEXTS, WORD_S, add_layers, make_corpus, start_of
@@ -212,3 +213,11 @@ def test_names_that_are_none(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is a manifest: it has no layers"):
         pipeline.show(corpus.parent / "manifest", ["u0"], picture=tmp_path / "x.png")
     assert not list(tmp_path.iterdir()) and len(TEXTS) == 6
+
+
+def test_a_codebook_says_how_it_was_fitted(tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32))
+    pipeline.fit_units(tmp_path / "frames.npy", tmp_path / "codebook", ["clusters=5", "starts=1"])
+    value, lines = pipeline.show(tmp_path / "codebook", None)
+    assert value["kind"] == "codebook" and value["units"] == 5
+    assert any("clusters=5" in line for line in lines) and any("codebook=" in line for line in lines)

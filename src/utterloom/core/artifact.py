@@ -26,7 +26,7 @@ FORMAT = 1
 TEMPORARY = ".tmp-"
 BUILDING = ".building.json"
 LOCK = ".lock"
-KINDS = ("manifest", "corpus", "layer", "run", "report", "sample", "segments")
+KINDS = ("manifest", "corpus", "layer", "codebook", "run", "report", "sample", "segments")
 LONGEST_SHOWN = 100
 
 
@@ -323,5 +323,6 @@ def _next_step(found: str, wanted: str) -> str | None:
         ("folder", "corpus"): "a corpus is made by: utterloom prepare READER SOURCE MANIFEST, then utterloom pack MANIFEST CORPUS",
         ("layer", "corpus"): "name the corpus that it lies in",
         ("corpus", "layer"): "name one of its layers: CORPUS/LAYER",
+        ("folder", "codebook"): "a codebook is made by: utterloom units fit CORPUS/LAYER CODEBOOK",
         ("folder", "run"): "a run is made by: utterloom train RECIPE corpus=… out=…",
     }.get((found, wanted))

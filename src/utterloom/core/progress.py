@@ -21,8 +21,9 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: float, unit: str = "", enabled: bool = True) -> Iterator[Reporter]:
-    """Report with `report(done, note)`. Time left is what the pace so far says."""
+def progress(what: str, total: float, unit: str = "", enabled: bool = True, begun_at: float = 0.0) -> Iterator[Reporter]:
+    """Report with `report(done, note)`. Time left is what the pace so far says; of what was done before (`begun_at`) nobody knows
+    how long it took."""
     if not enabled or total <= 0:
         yield lambda done, note="": None
         return
@@ -33,7 +34,7 @@ def progress(what: str, total: float, unit: str = "", enabled: bool = True) -> I
         with Progress(TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                       TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
                       console=console(), refresh_per_second=4) as bar:
-            task = bar.add_task(what, total=total, note="")
+            task = bar.add_task(what, total=total, completed=begun_at, note="")
             yield lambda done, note="": bar.update(task, completed=done, note=note)
         return
     started = time.monotonic()
@@ -42,10 +43,10 @@ def progress(what: str, total: float, unit: str = "", enabled: bool = True) -> I
     def report(done: float, note: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last < LOG_EVERY_S or done <= 0:
+        if now - last < LOG_EVERY_S or done <= begun_at:
             return
         last = now
-        left = (now - started) * (total - done) / done
+        left = (now - started) * (total - done) / (done - begun_at)
         amount = f" {done:,.0f} of {total:,.0f} {unit}" if unit else ""
         log.info(f"{what}: {100 * done / total:3.0f} %{amount}, about {format_duration(left)} left{', ' + note if note else ''}")
 

@@ -38,10 +38,11 @@ def show(path: Path, ids: Sequence[str] = (), **look: Any) -> tuple[dict[str, An
 
 
 def _explain(place: Place) -> tuple[dict[str, Any], list[str]]:
-    from utterloom.show import artifacts, layers, recording, run, sample
+    from utterloom.show import artifacts, codebook, layers, recording, run, sample
 
     explainers = {
         "manifest": artifacts.manifest, "corpus": artifacts.corpus, "layer": layers.layer, "report": artifacts.report,
         "model": artifacts.model, "run": run.run, "sample": sample.sample, "segments": artifacts.segments, "shelf": artifacts.shelf,
+        "codebook": codebook.codebook,
         "recording": recording.recording}
     return explainers[place.kind](place)

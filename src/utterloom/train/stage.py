@@ -144,7 +144,7 @@ def _on_one_rank(ranks: Ranks, argument: Any) -> dict[str, Any]:
             f"{trainer.epoch_plan(0).num_steps} steps an epoch, budget {trainer.budget}, "
             f"{ranks.world_size} rank{'s' if ranks.world_size > 1 else ''} on {device.type}"
         )
-    with progress("training", 1.0, enabled=ranks.is_first) as report:
+    with progress("training", 1.0, enabled=ranks.is_first, begun_at=trainer.progress()) as report:
         finished = trainer.run(report)
     if not finished:
         raise Interrupted(

@@ -28,11 +28,12 @@ from utterloom.core.errors import MissingPackageError
 
 try:
     from numba import njit
+    from numba.typed import List
 except ImportError:
     raise MissingPackageError("numba", "extract", "forced alignment") from None
 
 FULL_CELLS = 20_000_000  # up to so many tokens × frames the whole table is as quick
-FIRST_BEAM = 400.0  # nats
+FIRST_BEAM = 250.0  # nats
 WIDER = 4.0
 LOW = np.float32(-1e30)  # the same in float32
 MOST_CELLS = 6e10  # a wider beam that would need more is not tried: a minute or so
@@ -40,6 +41,7 @@ NEVER = -1e300  # stands for minus infinity, which no sum of log-probabilities r
 BLOCK = 512  # tokens of a sweep that go through AT_ONCE frames while they are in the processor's nearest cache
 AT_ONCE = 32
 LONGEST_SWEEP = 4096  # frames: in a long silence everybody waits, and a sweep proves nothing
+PIECE_BYTES = 1 << 24
 ROUNDING = 1e-3  # nats a frame: more than what a sweep's float32 may lose
 
 STAY, ENTER, SKIP = 0, 1, 2  # how a token was reached: from itself, from the blank before it, from the token before it
@@ -81,12 +83,12 @@ def align_tokens(log_probs_tv: np.ndarray, tokens_s: np.ndarray, blank: int = 0,
     width = beam if beam is not None else np.inf if t * s <= FULL_CELLS else FIRST_BEAM
     cells = 0
     while True:
-        moves, offset, first, a_end, b_end, stray, looked_at = _search(log_probs, tokens, blank, width, top)
+        moves, piece, offset, first, a_end, b_end, stray, looked_at = _search(log_probs, tokens, blank, width, top)
         score, cells = max(a_end, b_end), cells + looked_at
         is_found = score > NEVER / 2
         is_proved = is_found and stray <= score
         if is_proved or (is_found and (beam is not None or WIDER * looked_at > MOST_CELLS)):
-            start, stop = _traced(moves, offset, first, s, b_end > a_end)
+            start, stop = _traced(moves, piece, offset, first, s, b_end > a_end)
             return Path(start, stop, score, is_proved, cells)
         if width == np.inf:
             raise NoAlignmentError("the emissions give every path the probability zero")
@@ -164,8 +166,8 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
     """Viterbi over a window of tokens that follows the beam, with the bound for what is outside: see the module's head.
 
     Token j lies at index j + 1 of the buffers, so that what comes before the first is there to be read; index s + 1 of `b` is the
-    last blank. Returns backpointers by frame ([offset, first token) into `moves`), the scores of both ends, `stray`, and how many
-    tokens × frames were looked at.
+    last blank. Returns backpointers by frame (which of `moves`, offset in it, first token), the scores of both ends, `stray`, and
+    how many tokens × frames were looked at.
     """
     t, s = log_probs_tv.shape[0], tokens_s.shape[0]
     a, b, new_a, new_b = np.full(s + 3, NEVER), np.full(s + 3, NEVER), np.full(s + 3, NEVER), np.full(s + 3, NEVER)
@@ -178,13 +180,13 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
     needed = np.zeros(s + 2, np.int64)  # frames that a path in token j needs after this one
     for j in range(s - 2, -1, -1):
         needed[j] = needed[j + 1] + (2 if tokens_s[j + 1] == tokens_s[j] else 1)
-    offset_t, first_t = np.zeros(t, np.int64), np.zeros(t, np.int64)
-    moves = np.empty(max(1024, min(t * (s + 1), 64 * t)), np.uint8)
+    piece_t, offset_t, first_t = np.zeros(t, np.int32), np.zeros(t, np.int64), np.zeros(t, np.int64)
+    moves = List()  # pieces that are never copied: hundreds of megabytes, where a beam is wide
+    moves.append(np.zeros(min(t * (s + 1), PIECE_BYTES), np.uint8))
     used, cells = 1, 0
     low, high = 0, 1  # tokens in [low, high) may be alive; s stands for the last blank
     a[1], b[1] = log_probs_tv[0, tokens_s[0]], log_probs_tv[0, blank]
     best = max(a[1], b[1])
-    moves[0] = 0
     stray = NEVER
     sweep = np.empty((2, 0), np.float32)  # its `a` and `b`, counted from `zero`
     num_blocks = (s + BLOCK) // BLOCK
@@ -200,16 +202,16 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
             a[low], b[low] = NEVER, NEVER
         width = high - low
         cells += width
-        if used + width > moves.shape[0]:
-            grown = np.empty(max(2 * moves.shape[0], used + width), np.uint8)
-            grown[:used] = moves[:used]
-            moves = grown
-        offset_t[i], first_t[i] = used, low
+        if used + width > moves[-1].shape[0]:
+            moves.append(np.empty(max(PIECE_BYTES, width), np.uint8))
+            used = 0
+        row = moves[-1][used:used + width]
+        piece_t[i], offset_t[i], first_t[i] = len(moves) - 1, used, low
         _gather(row_v, tokens[low + 1:high + 1], emission[low + 1:high + 1])
         emission[s + 1] = NEVER
         _step_with_moves(a[low + 1:high + 1], b[low + 1:high + 1], a[low:high], may_skip[low + 1:high + 1],
                          emission[low + 1:high + 1], of_blank, new_a[low + 1:high + 1], new_b[low + 1:high + 1],
-                         moves[used:used + width])
+                         row)
         used += width
         best = _highest(new_a[low + 1:high + 1], new_b[low + 1:high + 1])
         floor = best - beam
@@ -263,7 +265,7 @@ def _search(log_probs_tv, tokens_s, blank, beam, top_t):  # type: ignore[no-unty
         stray = max(stray, zero + max(sweep[0, s], sweep[1, s + 1]))
     a_end = a[s] if low <= s - 1 < high else NEVER
     b_end = b[s + 1] if high == s + 1 else NEVER
-    return moves, offset_t, first_t, a_end, b_end, stray, cells
+    return moves, piece_t, offset_t, first_t, a_end, b_end, stray, cells
 
 
 @njit(cache=True, nogil=True)
@@ -309,7 +311,7 @@ def _swept(sweep, is_alive, may_skip, tokens, rows_tv, top_t, blank):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def _traced(moves, offset_t, first_t, s, ends_in_blank):  # type: ignore[no-untyped-def]
+def _traced(moves, piece_t, offset_t, first_t, s, ends_in_blank):  # type: ignore[no-untyped-def]
     """Follow the backpointers from the end: the frames of each token."""
     t = offset_t.shape[0]
     start, stop = np.empty(s, np.int64), np.empty(s, np.int64)
@@ -317,7 +319,7 @@ def _traced(moves, offset_t, first_t, s, ends_in_blank):  # type: ignore[no-unty
     if not in_blank:
         stop[j] = t
     for i in range(t - 1, 0, -1):
-        move = moves[offset_t[i] + j - first_t[i]]
+        move = moves[piece_t[i]][offset_t[i] + j - first_t[i]]
         if in_blank:
             if move & BLANK_MOVED:
                 j -= 1

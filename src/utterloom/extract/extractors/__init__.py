@@ -23,6 +23,11 @@ EXTRACTORS = {
 SCHEMAS: dict[str, type[Config]] = {"words": WordsConfig, "features": FeaturesConfig, "states": StatesConfig, "units": UnitsConfig}
 
 
+def extractor_names() -> list[str]:
+    """Ours, and those that other packages add."""
+    return [*EXTRACTORS, *(point.name for point in entry_points(group=GROUP) if point.name not in EXTRACTORS)]
+
+
 def extractor_schema(name: str) -> type[Config]:
     """The settings of the extractor of that name; of our own ones without torch. Raises ConfigError naming those there are."""
     found: type[Config] = SCHEMAS[name] if name in SCHEMAS else extractor_kind(name).SCHEMA

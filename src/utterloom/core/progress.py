@@ -34,7 +34,8 @@ def progress(what: str, total: float, unit: str = "", enabled: bool = True, begu
         with Progress(TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                       TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
                       console=console(), refresh_per_second=4) as bar:
-            task = bar.add_task(what, total=total, completed=begun_at, note="")
+            task = bar.add_task(what, total=total, note="")
+            bar.update(task, completed=begun_at)
             yield lambda done, note="": bar.update(task, completed=done, note=note)
         return
     started = time.monotonic()

@@ -61,7 +61,7 @@ def test_splits_that_arrive_later_need_no_repacking(table: Path, corpus: Path, t
     assert verify(Corpus(corpus)) == []
     index = SplitIndex.open(Corpus(corpus), "dev")  # what training and scoring read
     assert {utterance for utterance, _ in index.texts("basic")} == ids(corpus, "dev")
-    value, _ = show(corpus, "u0003")
+    value, _ = show(corpus, ["u0003"])
     assert value["split"] == "dev"
     assert "arrived after they were packed" in (corpus / "README.md").read_text()
     again = packed(tmp_path / "later", corpus, attach=True)

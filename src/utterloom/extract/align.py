@@ -37,7 +37,7 @@ MOST_WORDS = 40
 SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’»)\]]*\s+")
 FASTEST = 30.0  # characters a second: text that nobody says is squeezed into as few frames as it can be
 POOR = 0.5  # and has less than this share of the recording's own score
-HOPELESS = 0.1  # or, where it is laid over other speech, less than this
+HOPELESS = 0.03  # or, where it is laid over other speech, less than this
 ROUNDS = 3
 WHOSE_TEXT = "is it the text of this recording, in the model's language?"
 

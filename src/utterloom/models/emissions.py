@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,13 +41,14 @@ class Spelled:
     num_lost: int
 
 
-class Spelling:
+class Spelling(Protocol):
     """How a model writes words. `between` is the token that it writes between two of them, or None."""
 
     between: int | None = None
 
     def spell(self, word: str) -> Spelled:
-        raise NotImplementedError
+        """One word, without the token between words."""
+        ...
 
 
 class CTCEmitter:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from utterloom.core.timing import FrameGrid
 from utterloom.extract.alignment.borders import by_energy
 from utterloom.extract.alignment.text import Script
 from utterloom.extract.alignment.viterbi import NoAlignmentError, Path, align_tokens
-from utterloom.models.emissions import Spelling
+
+if TYPE_CHECKING:  # it brings torch, and is only a type here
+    from utterloom.models.emissions import Spelling
 
 ALIGNED, ESTIMATED, IMPLAUSIBLE, UNPLACED = "aligned", "estimated", "implausible", "unplaced"
 STAR_PENALTY = 2.0  # nats a frame, against the token that fits best: what is in the text is better said by the text

@@ -23,12 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig
 
 from utterloom.core.errors import ConfigError, SourceError
 from utterloom.core.timing import FrameGrid
 from utterloom.models.fronts import FRONTS, Front
-from utterloom.models.hub import ModelFiles, model_files, quiet_transformers
+from utterloom.models.hub import ModelFiles, load_config, model_files
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,7 @@ class SpeechEncoder:
 
 def open_config(files: ModelFiles) -> Any:
     """The configuration of an encoder that is known here. Raises SourceError naming those that are."""
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(f"model {files.name}: {' '.join(str(error).split())[:300]}") from None
+    config = load_config(files)
     if config.model_type not in FRONTS:
         raise SourceError(f"model {files.name} is of the architecture {config.model_type!r}, whose frames are not known here",
                           f"encoders that are: {', '.join(sorted(FRONTS))}")

@@ -128,6 +128,17 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def load_config(files: ModelFiles) -> Any:
+    """What config.json says, as transformers reads it. Raises SourceError."""
+    from transformers import AutoConfig
+
+    with quiet_transformers():
+        try:
+            return AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError(f"model {files.name}: {' '.join(str(error).split())[:300]}") from None
+
+
 def load_whole(auto_class: Any, files: ModelFiles, **options: Any) -> tuple[Any, set[str]]:
     """(the model, names of weights that its files lack and that are therefore random). Offline.
 

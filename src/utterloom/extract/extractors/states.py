@@ -14,14 +14,14 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from utterloom.core.artifact import fingerprint
 from utterloom.core.errors import ConfigError, CorpusError, SourceError, did_you_mean
 from utterloom.extract.config import StatesConfig
 from utterloom.extract.contract import Item, Plan
 from utterloom.extract.extractors.device import device_for
-from utterloom.models.hub import ModelFiles, load_whole, model_files, quiet_transformers, refuse_random
+from utterloom.models.hub import ModelFiles, load_config, load_whole, model_files, quiet_transformers, refuse_random
 from utterloom.shards.layers import EMPTY, OK, Layer, LayerRow, LayerSpec
 from utterloom.shards.reader import Corpus
 from utterloom.text.bridge import Span, TimedWord, Tokens, places_of, read_tokens, token_windows
@@ -231,11 +231,7 @@ def _word_times(config: StatesConfig, corpus: Corpus) -> str | None:
 
 
 def _checked_layer(files: ModelFiles, layer: int) -> int:
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(f"model {files.name}: {' '.join(str(error).split())[:300]}") from None
+    config = load_config(files)
     if config.is_encoder_decoder:
         raise ConfigError(f"model {files.name} ({config.model_type}) has an encoder and a decoder",
                           "states are those of a causal language model, such as Qwen/Qwen3-1.7B")

@@ -202,16 +202,10 @@ class Importer:
 
 def _check_model(files: Any, source: str) -> None:
     """Raises SourceError where a model is asked for what it does not do."""
-    from transformers import AutoConfig
-
-    from utterloom.models.hub import quiet_transformers
+    from utterloom.models.hub import load_config
     from utterloom.models.parakeet import is_tdt
 
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(f"model {files.name}: {' '.join(str(error).split())[:300]}") from None
+    config = load_config(files)
     if source == "asr" and not is_tdt(config):
         raise SourceError(f"model {files.name} is of the kind {config.model_type!r}, which does not time what it hears",
                           "source=asr takes a Parakeet TDT model; source=align takes CTC models")
